@@ -1,0 +1,261 @@
+package engine
+
+import (
+	"fmt"
+	"iter"
+	"math/rand/v2"
+	"runtime"
+	"unsafe"
+
+	"github.com/objhash/objhash/refcount"
+	"github.com/objhash/objhash/shard"
+)
+
+// Checkpoint is one checkpoint, shared by any number of threads: it knows which
+// objects have been met and under which objref. Make one with [NewCheckpoint]; each
+// thread adds objects through a [Dumper] of its own.
+//
+// All methods may be called from any thread at any time, Close included. A nil
+// *Checkpoint behaves like a closed one.
+type Checkpoint struct {
+	core
+	index  *shard.Compact
+	keys   keyTable
+	counts refcount.Counter
+	atomic *refcount.AtomicCounter // counts, if it is of this type: the hot path calls it directly
+	leases leasePool
+}
+
+// NewCheckpoint returns an empty context. Errors wrap [ErrInvalid] or [ErrLimit].
+func NewCheckpoint(o Options) (*Checkpoint, error) {
+	if err := o.check(); err != nil {
+		return nil, err
+	}
+	c := &Checkpoint{leases: newLeasePool()}
+	c.init(o)
+	c.keys.budget = c.arena.Budget()
+	var err error
+	c.index, err = shard.NewCompact(shard.Config{
+		Expected: o.ExpectedObjects,
+		Shards:   o.Shards,
+		Seed:     seed(o.Seed),
+		Arena:    c.arena,
+	})
+	if err == nil {
+		strategy := o.Count
+		if strategy == nil {
+			strategy = refcount.Atomic{}
+		}
+		c.counts, err = strategy.New(c.arena)
+	}
+	if err != nil {
+		c.release()
+		return nil, badOption(err)
+	}
+	c.atomic, _ = c.counts.(*refcount.AtomicCounter)
+	return c, nil
+}
+
+func seed(s uint64) uint64 {
+	if s == 0 {
+		return rand.Uint64()
+	}
+	return s
+}
+
+// Dumper returns a handle for one thread, to be closed when that thread is done.
+// Handles are cheap. One that is lost without Close leaves a hole of at most 64
+// objrefs.
+func (c *Checkpoint) Dumper() *Dumper {
+	d := &Dumper{c: c}
+	if c == nil {
+		return d
+	}
+	d.count = c.counts.Handle()
+	c.leases.add(d)
+	return d
+}
+
+// makeRoom makes records and counts for the objrefs of s.
+func (c *Checkpoint) makeRoom(s span) error {
+	err := c.records.Grow(s.first, s.last)
+	if err == nil {
+		err = c.counts.Grow(int32(s.first), int32(s.last))
+	}
+	if err != nil {
+		return fmt.Errorf("room for objrefs %d to %d: %w", s.first, s.last, translate(err))
+	}
+	return nil
+}
+
+func (c *Checkpoint) isClosed() bool { return c == nil || c.closed.Load() }
+
+// Lookup returns the objref of the object at p, if it has been met. It never waits,
+// and costs one cache miss. A closed context knows no object.
+func (c *Checkpoint) Lookup(p Ptr) (ObjRef, bool) {
+	if c.isClosed() {
+		return 0, false
+	}
+	ref, _ := c.index.Lookup(uint64(p))
+	return ObjRef(ref), ref != 0
+}
+
+// LookupBatch looks all of ptrs up, overlapping their cache misses, writes their
+// objrefs, 0 for what is absent, to refs, and returns how many it found. refs must
+// be as long as ptrs; if it is not, nothing is looked up and 0 is returned.
+func (c *Checkpoint) LookupBatch(ptrs []Ptr, refs []ObjRef) (found int) {
+	if len(refs) != len(ptrs) {
+		return 0
+	}
+	if c.isClosed() {
+		clear(refs)
+		return 0
+	}
+	return c.index.LookupBatch(asUint64(ptrs), asInt32(refs), nil)
+}
+
+// Object returns what is known about the object of ref; false if there is none, or
+// if ref is only reserved.
+func (c *Checkpoint) Object(ref ObjRef) (Object, bool) {
+	if c.isClosed() || ref <= 0 {
+		return Object{}, false
+	}
+	cell := c.cell(ref)
+	if cell == nil {
+		return Object{}, false
+	}
+	r := load(cell)
+	if !r.isObject() {
+		return Object{}, false
+	}
+	o := Object{Ptr: r.ptr(), Kind: r.kind()}
+	switch r.state() {
+	case dumping:
+		o.Flags |= Dumping
+	case dumped:
+		o.Flags |= Dumped
+	}
+	known := ObjRef(0)
+	if r.beside() {
+		id, ok := c.side.get(ref)
+		if !ok {
+			return Object{}, false
+		}
+		o.Ptr = id.ptr
+		if id.ptr == 0 {
+			o.Key = []byte(id.key)
+			o.Flags |= Keyed
+			known, _ = c.keys.lookup(id.key)
+		}
+	}
+	// A record is written before its object is published. Whether that has happened,
+	// and not to another thread's record of the same object, the index knows.
+	if o.Ptr != 0 {
+		known, _ = c.Lookup(o.Ptr)
+	}
+	if known != ref {
+		return Object{}, false
+	}
+	o.Users = c.counts.Count(int32(ref))
+	runtime.KeepAlive(c)
+	return o, true
+}
+
+// Len returns the number of objects.
+func (c *Checkpoint) Len() int {
+	if c.isClosed() {
+		return 0
+	}
+	n := c.leases.usage(&c.core).objects
+	runtime.KeepAlive(c)
+	return n
+}
+
+// All yields all objects by objref. Objects met meanwhile may or may not be seen.
+func (c *Checkpoint) All() iter.Seq2[ObjRef, Object] {
+	return func(yield func(ObjRef, Object) bool) {
+		if c.isClosed() {
+			return
+		}
+		c.leases.mu.Lock()
+		end := c.leases.next
+		c.leases.mu.Unlock()
+		for ref := uint32(1); ref < end; ref++ {
+			if o, ok := c.Object(ObjRef(ref)); ok && !yield(ObjRef(ref), o) {
+				return
+			}
+		}
+	}
+}
+
+// Stats describes a context at one moment. Allocated = Objects + Reserved + Leased +
+// Free whenever nobody writes.
+type Stats struct {
+	Objects   int // objects met
+	Reserved  int // objrefs without an object, see Dumper.Reserve
+	Leased    int // objrefs that open handles hold, not used yet
+	Free      int // objrefs that closed handles gave back, used first
+	Allocated int // objrefs ever given out: the largest one
+	Handles   int // open handles
+
+	Bytes       int64 // memory of all tables in bytes, as counted against MaxBytes
+	RecordBytes int64 // of these, records and counts
+	IndexBytes  int64 // of these, the identity index
+
+	Index shard.Stats // see there; looking at all slots takes time
+}
+
+// Stats takes time proportional to the size of the index.
+func (c *Checkpoint) Stats() Stats {
+	if c.isClosed() {
+		return Stats{}
+	}
+	u := c.leases.usage(&c.core)
+	s := Stats{
+		Objects:   u.objects,
+		Reserved:  u.reserved,
+		Free:      u.free,
+		Allocated: u.largest,
+		Leased:    u.largest - u.objects - u.reserved - u.free,
+		Handles:   u.handles,
+		Bytes:     c.bytes(),
+		Index:     c.index.Stats(),
+	}
+	s.IndexBytes = s.Index.Bytes
+	s.RecordBytes = s.Bytes - s.IndexBytes
+	runtime.KeepAlive(c)
+	return s
+}
+
+// bytes returns the memory of all tables: what the arena and the side tables took,
+// and the fixed parts.
+func (c *Checkpoint) bytes() int64 {
+	return c.arena.Budget().Used() + int64(unsafe.Sizeof(*c)) + c.index.FixedBytes()
+}
+
+// Close drops every reference that the context holds, each exactly once and in
+// parallel. Operations under way on other threads complete or return [ErrClosed];
+// what they grabbed is dropped as well, by them. The reference of an object whose
+// Dump callback is still running is dropped when that returns. A second Close does
+// nothing, and does not wait for the first.
+//
+// The memory is given back when the context and all its handles are closed, or when
+// none of them is reachable any more. In the latter case nothing is dropped.
+//
+// If Drop callbacks panic, all references are dropped all the same, and the first
+// panic travels on.
+func (c *Checkpoint) Close() error {
+	if c == nil || c.closed.Swap(true) {
+		return nil
+	}
+	defer func() {
+		_ = c.index.Close() // never fails
+		c.keys.clear()
+		if c.leases.allDropped() {
+			c.release()
+		}
+		runtime.KeepAlive(c)
+	}()
+	c.dropAll([]span{c.leases.close()}, c.cell)
+	return nil
+}

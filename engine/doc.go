@@ -1,0 +1,75 @@
+// Package engine is what checkpoint/restart tools embed: it answers, for many threads
+// at once, whether an object has been met before, and what its number is.
+//
+// # Terminology
+//
+//   - An object is a thing with identity in the checkpointed system. Its state is saved
+//     once. Its [Ptr] is its address there; a key is an identity where no address exists.
+//   - Its [Kind] selects the operations that hold and release it ([KindOps]).
+//   - Its [ObjRef] is its number in the image.
+//   - An encounter is one lookup-or-add during checkpoint. It is first for exactly one
+//     caller per object. Users counts an object's encounters.
+//   - A context is one [Checkpoint] or one [Restart]; a [Dumper] is one thread's handle
+//     on the former.
+//
+// # Structure
+//
+//	        Dumper (leased objrefs)
+//	           │ ptr, kind
+//	           ▼
+//	     shard.Compact ──── objref ────▶ record: address, kind, state   8 bytes (record.go)
+//	 ptr ▶ objref, one line          └─▶ counter: users                 4 bytes (refcount)
+//
+// A [Restart] has records alone: objrefs are small numbers, and a record is one load
+// away. Keys, and addresses outside 48 bits, are kept in side tables by objref.
+//
+// # Protocols
+//
+// An encounter of an object that is not in the index: grab a reference; write the
+// record under an objref of this handle's lease; publish the objref in the index, in
+// one step that one thread wins. The loser clears its record, drops its reference, and
+// keeps the objref for its next object.
+//
+// A reference is dropped by whoever makes the record's last transition (record.go).
+// Close marks the context closed, then goes through all records; an encounter publishes,
+// then looks whether the context is closed. One of them, and only one, drops.
+//
+// The memory of a checkpoint stays until the context and all its handles are closed, so
+// that what is under way finds its records; readers without a handle may then see zeros,
+// which means absent.
+//
+// # Guarantees
+//
+// The letters are those of DESIGN.md.
+//
+//   - G1, G2: exactly one encounter of an object is first, all get the same objref; objrefs
+//     are positive and never used for two objects.
+//   - G3: one handle numbers densely from 1; with H handles the largest objref is at most
+//     objects + reserved + 64 H. A closed handle's unused objrefs are used first.
+//   - G4, G25: at a limit the answer is an error, and all that was accepted stays readable.
+//   - G9: an object under another kind is a KindError and changes nothing.
+//   - G10: a duplicate objref on restart is an error before anything is grabbed.
+//   - G11: grabs minus drops is zero for each object after Close and the operations it
+//     overtook.
+//   - G12: a failing grab leaves nothing behind.
+//   - G13: no callback runs under a lock.
+//   - G14: a dump succeeds at most once for each object, and an object whose dump failed
+//     is not marked dumped.
+//   - G19: operations under way during Close complete or return ErrClosed.
+//
+// # Progress
+//
+// Lookups, and encounters of known objects, wait for nobody. New objects wait while their
+// shard of the index is moved to a larger table, and for a short lock once in 64.
+//
+// # Limits
+//
+// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows. No goroutines but those of
+// Close, no logging, no globals.
+//
+// # Prior art
+//
+// The 2008 Linux checkpoint/restart patches (Oren Laadan; objhash), from v5, with one
+// table and no locks, to linux-cr v21, with per-kind operations, users and leak detection.
+// BLCR's cr_objects.c is the one ancestor with locks.
+package engine

@@ -1,0 +1,314 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"runtime"
+
+	"github.com/objhash/objhash/internal/invariants"
+	"github.com/objhash/objhash/refcount"
+	"github.com/objhash/objhash/shard"
+)
+
+// Dumper is one thread's handle on a [Checkpoint]: leased objrefs and local counts.
+// Not for concurrent use; callbacks running on its own goroutine may use it. After
+// Close, and on a nil *Dumper, every method returns an error.
+type Dumper struct {
+	c     *Checkpoint
+	count refcount.Handle
+
+	// The lease: objrefs from next to lease.last are ours and unused. Written by
+	// this thread alone, the lease and leased under the pool's lock.
+	next   uint32
+	lease  span
+	leased bool
+
+	objects, reserved int // in this lease
+	closed            bool
+}
+
+func (d *Dumper) check(k Kind) error {
+	if d == nil || d.c == nil {
+		return fmt.Errorf("%w: nil handle or context", ErrInvalid)
+	}
+	if d.closed || d.c.closed.Load() {
+		return ErrClosed
+	}
+	if k == 0 || int(k) > len(d.c.kinds) {
+		return d.c.checkKind(k)
+	}
+	return nil
+}
+
+// Encounter tells whether the object at p has been met before, and its objref. If
+// it has not, the object gets one, and a reference to it is grabbed; first is true
+// for exactly one caller. Each successful call counts one user.
+//
+// Errors: [ErrInvalid] for p == 0 or an unknown kind; *[KindError] if the object is
+// known under another kind; [ErrLimit], [ErrExhausted]; [ErrClosed]; or what Grab
+// returned. After an error ref is 0 and nothing has changed.
+//
+// It waits for nobody, except that a new object's encounter waits while its shard of
+// the index is being moved to a larger table.
+func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
+	if err := d.check(k); err != nil {
+		return 0, false, err
+	}
+	got, tag := d.c.index.Lookup(uint64(p))
+	if got == 0 {
+		return d.add(identity{ptr: p}, k)
+	}
+	if tag == kindTag(k) && tag != shard.TagUnknown {
+		d.inc(got)
+		return ObjRef(got), false, nil
+	}
+	return d.meet(ObjRef(got), d.c.kindOf(got, tag), k)
+}
+
+// inc counts one user.
+func (d *Dumper) inc(ref int32) {
+	if a := d.c.atomic; a != nil {
+		a.Inc(ref)
+	} else {
+		d.count.Inc(ref)
+	}
+}
+
+// kindTag is how a kind is remembered in the index, where there is room for 8 bits.
+func kindTag(k Kind) uint8 { return uint8(min(k, shard.TagUnknown)) }
+
+// kindOf returns the kind of a published object.
+func (c *Checkpoint) kindOf(ref int32, tag uint8) Kind {
+	if tag != shard.TagUnknown {
+		return Kind(tag)
+	}
+	return load(c.cell(ObjRef(ref))).kind()
+}
+
+// meet ends an encounter with a known object.
+func (d *Dumper) meet(ref ObjRef, have, want Kind) (ObjRef, bool, error) {
+	if have != want {
+		if d.c.isClosed() {
+			return 0, false, ErrClosed // the record may be gone
+		}
+		return 0, false, &KindError{Ref: ref, Have: have, Want: want}
+	}
+	d.inc(int32(ref))
+	runtime.KeepAlive(d.c)
+	return ref, false, nil
+}
+
+// add ends an encounter with an object that was absent a moment ago.
+//
+// The order is what makes it safe: grab, then record, then publish with one step
+// that succeeds for one thread only; whoever loses drops its reference and keeps its
+// objref for the next object. A thread that stops anywhere in here has left nothing
+// that others could see or would have to wait for.
+func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
+	c := d.c
+	if id.ptr == 0 && id.key == "" {
+		return 0, false, fmt.Errorf("%w: address 0", ErrInvalid)
+	}
+	if err := d.ensureLease(); err != nil {
+		return 0, false, err
+	}
+	if err := c.grab(id.ptr, k); err != nil {
+		return 0, false, err
+	}
+	ref, cell, err := d.record(id, k)
+	if err != nil {
+		c.dismiss()
+		c.drop(id.ptr, k, true)
+		return 0, false, err
+	}
+	invariants.Step("encounter: before publishing")
+	got, have, err := c.publish(id, ref, k)
+	switch {
+	case err != nil:
+		c.abandon(cell, ref, id.ptr, true)
+		return 0, false, translate(err)
+	case got != ref:
+		c.abandon(cell, ref, id.ptr, false)
+		return d.meet(got, have, k)
+	}
+	d.next++
+	d.objects++
+	d.inc(int32(ref))
+	if c.overtaken(cell, id.ptr) {
+		return 0, false, ErrClosed
+	}
+	runtime.KeepAlive(c)
+	return ref, true, nil
+}
+
+// ensureLease sees to it that next is ours to use.
+func (d *Dumper) ensureLease() error {
+	if d.closed {
+		return ErrClosed
+	}
+	if d.leased && d.next <= d.lease.last {
+		return nil
+	}
+	return d.c.leases.take(d)
+}
+
+// record writes the record of an object that has been grabbed, under the next
+// objref. Grab may have used, or closed, this very handle.
+func (d *Dumper) record(id identity, k Kind) (ObjRef, *uint64, error) {
+	if err := d.ensureLease(); err != nil {
+		return 0, nil, err
+	}
+	ref := ObjRef(d.next)
+	r := newRecord(id.ptr, k, held)
+	if r.beside() {
+		if err := d.c.side.put(ref, id); err != nil {
+			return 0, nil, err
+		}
+	}
+	cell := d.c.cell(ref)
+	store(cell, r)
+	return ref, cell, nil
+}
+
+// publish makes the object known under ref, unless it is known by now, and returns
+// the objref and kind under which it is.
+func (c *Checkpoint) publish(id identity, ref ObjRef, k Kind) (ObjRef, Kind, error) {
+	if id.ptr == 0 {
+		return c.keys.insert(id.key, ref, k)
+	}
+	got, tag, err := c.index.Insert(uint64(id.ptr), int32(ref), kindTag(k))
+	if err != nil || got == int32(ref) {
+		return ObjRef(got), k, err
+	}
+	return ObjRef(got), c.kindOf(got, tag), nil
+}
+
+// encounterBlock is how many objects a batch looks up at a time.
+const encounterBlock = 256
+
+// EncounterBatch does what [Dumper.Encounter] does for all of ptrs, which are of one
+// kind, overlapping their cache misses. It fills refs and, unless it is nil, first
+// for every element; refs and first must be as long as ptrs. An element that fails
+// has refs 0, the others are done all the same, and the returned error joins the
+// elements' errors, each with its index.
+func (d *Dumper) EncounterBatch(ptrs []Ptr, k Kind, refs []ObjRef, first []bool) error {
+	if len(refs) != len(ptrs) || first != nil && len(first) != len(ptrs) {
+		return fmt.Errorf("%w: %d ptrs, %d refs, %d first; want equal lengths", ErrInvalid, len(ptrs), len(refs), len(first))
+	}
+	clear(first)
+	if err := d.check(k); err != nil {
+		clear(refs)
+		return err
+	}
+	var failed []error
+	var tags [encounterBlock]uint8
+	want := kindTag(k)
+	for start := 0; start < len(ptrs); start += encounterBlock {
+		end := min(start+encounterBlock, len(ptrs))
+		block := asInt32(refs[start:end])
+		d.c.index.LookupBatch(asUint64(ptrs[start:end]), block, tags[:end-start])
+		for i, got := range block {
+			if got != 0 && tags[i] == want && want != shard.TagUnknown {
+				d.inc(got)
+				continue
+			}
+			var isFirst bool
+			var err error
+			refs[start+i], isFirst, err = d.Encounter(ptrs[start+i], k)
+			if err != nil {
+				failed = append(failed, fmt.Errorf("element %d: %w", start+i, err))
+			}
+			if isFirst && first != nil {
+				first[start+i] = true
+			}
+		}
+	}
+	return errors.Join(failed...)
+}
+
+// Dump encounters the object at p and, unless it is dumped already, runs dump, which
+// writes the object's state. dump succeeds at most once for each object. While one
+// thread is in dump, every other caller, and a nested call for the same object from
+// within it, gets the objref at once: an object that refers to itself, through
+// others, can be written, and nobody waits. If dump returns an error, panics or
+// exits, the object counts as not dumped, Dump returns that error (or the panic
+// travels on), and the next caller tries again, under the same objref.
+//
+// Errors: those of Encounter, and what dump returned. ref is valid whenever the
+// encounter succeeded, even if dump failed.
+func (d *Dumper) Dump(p Ptr, k Kind, dump func(ObjRef) error) (ObjRef, error) {
+	if dump == nil {
+		return 0, fmt.Errorf("%w: nil dump function", ErrInvalid)
+	}
+	ref, _, err := d.Encounter(p, k)
+	if err != nil {
+		return 0, err
+	}
+	c := d.c
+	cell := c.cell(ref)
+	for {
+		r := load(cell)
+		if r.state() != held {
+			runtime.KeepAlive(c)
+			return ref, nil
+		}
+		// The mark is set before the callback runs.
+		if marked := r.with(dumping); swap(cell, r, marked) {
+			return ref, c.runDump(cell, marked, p, ref, dump)
+		}
+	}
+}
+
+// runDump runs the callback of an object whose record is marked, as r, as being
+// dumped.
+func (c *Checkpoint) runDump(cell *uint64, r record, p Ptr, ref ObjRef, dump func(ObjRef) error) error {
+	end := held
+	defer func() {
+		if !swap(cell, r, r.with(end)) {
+			// Only Close takes the mark away, and leaves the reference to us.
+			c.drop(p, r.kind(), true)
+			return
+		}
+		c.overtaken(cell, p)
+	}()
+	if err := dump(ref); err != nil {
+		return fmt.Errorf("dumping %s %#x, objref %d: %w", c.kindName(r.kind()), uint64(p), ref, err)
+	}
+	end = dumped
+	return nil
+}
+
+// Reserve returns an objref that belongs to no object, for something that needs a
+// number in the image but has no identity.
+func (d *Dumper) Reserve() (ObjRef, error) {
+	if d == nil || d.c == nil {
+		return 0, fmt.Errorf("%w: nil handle or context", ErrInvalid)
+	}
+	if d.closed || d.c.isClosed() {
+		return 0, ErrClosed
+	}
+	if err := d.ensureLease(); err != nil {
+		return 0, err
+	}
+	ref := ObjRef(d.next)
+	store(d.c.cell(ref), newRecord(0, 0, reserved))
+	d.next++
+	d.reserved++
+	runtime.KeepAlive(d.c)
+	return ref, nil
+}
+
+// Close flushes the handle's counts and gives its unused objrefs back, to be used
+// before any new ones. A second Close does nothing.
+func (d *Dumper) Close() error {
+	if d == nil || d.c == nil || d.closed {
+		return nil
+	}
+	d.closed = true
+	d.count.Close()
+	if d.c.leases.remove(d) {
+		d.c.release()
+	}
+	runtime.KeepAlive(d.c)
+	return nil
+}

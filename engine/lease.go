@@ -1,0 +1,140 @@
+package engine
+
+import (
+	"fmt"
+	"sync"
+)
+
+// leaseRefs is how many objrefs a handle takes at a time: enough that the lock is
+// rare, few enough that H handles leave at most 64 H holes.
+const leaseRefs = 64
+
+// leasePool gives objrefs out to handles in blocks, in order, and takes back what
+// they did not use; that is given out again first.
+type leasePool struct {
+	mu      sync.Mutex
+	closed  bool   // no more leases
+	dropped bool   // Close has dropped all references
+	next    uint32 // the smallest objref never given out
+	free    []span // given back
+	handles map[*Dumper]struct{}
+
+	// Objects and reserved objrefs in leases that have ended.
+	objects, reserved int
+}
+
+func newLeasePool() leasePool {
+	return leasePool{next: 1, handles: make(map[*Dumper]struct{})}
+}
+
+// take ends d's lease, and gives it another one.
+func (p *leasePool) take(d *Dumper) error {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.closed {
+		return ErrClosed
+	}
+	p.end(d)
+	var s span
+	if n := len(p.free); n > 0 {
+		s = p.free[n-1]
+		p.free = p.free[:n-1]
+	} else {
+		if p.next > refMax {
+			return fmt.Errorf("%w: all %d are in use or leased", ErrExhausted, refMax)
+		}
+		s = span{p.next, uint32(min(uint64(p.next)+leaseRefs-1, refMax))}
+		p.next = s.last + 1
+	}
+	if err := d.c.makeRoom(s); err != nil {
+		p.free = append(p.free, s)
+		return err
+	}
+	d.lease, d.next = s, s.first
+	d.leased = true
+	return nil
+}
+
+// end ends d's lease, if it has one, and keeps what is left of it.
+func (p *leasePool) end(d *Dumper) {
+	if !d.leased {
+		return
+	}
+	d.leased = false
+	p.objects += d.objects
+	p.reserved += d.reserved
+	d.objects, d.reserved = 0, 0
+	if d.next <= d.lease.last {
+		p.free = append(p.free, span{d.next, d.lease.last})
+	}
+	d.next = d.lease.last + 1
+}
+
+// add registers a new handle, unless the context is closed.
+func (p *leasePool) add(d *Dumper) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if !p.closed {
+		p.handles[d] = struct{}{}
+	}
+}
+
+// remove ends d's lease for good. It returns true if this was what the release of a
+// closed context's memory waited for.
+func (p *leasePool) remove(d *Dumper) (release bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.end(d)
+	if _, open := p.handles[d]; !open {
+		return false
+	}
+	delete(p.handles, d)
+	return p.dropped && len(p.handles) == 0
+}
+
+// close refuses further leases and returns all objrefs ever given out.
+func (p *leasePool) close() span {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.closed = true
+	return span{1, p.next - 1}
+}
+
+// allDropped notes that Close has been through all records, and returns true if no
+// handle is open: only handles can be in the midst of an encounter or a dump, which
+// must find its record as it was.
+func (p *leasePool) allDropped() (release bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.dropped = true
+	return len(p.handles) == 0
+}
+
+// usage is how the objrefs given out are used.
+type usage struct {
+	largest, objects, reserved, free, handles int
+}
+
+// usage looks at the records of the leases that handles still hold, at most 64 each.
+func (p *leasePool) usage(c *core) usage {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	u := usage{int(p.next - 1), p.objects, p.reserved, 0, len(p.handles)}
+	for _, s := range p.free {
+		u.free += int(s.last - s.first + 1)
+	}
+	for d := range p.handles {
+		if !d.leased {
+			continue
+		}
+		for ref := d.lease.first; ref <= d.lease.last; ref++ {
+			switch r := load(c.cell(ObjRef(ref))); {
+			case r.isObject():
+				u.objects++
+			case r.state() == reserved:
+				u.reserved++
+			}
+		}
+	}
+	return u
+}

@@ -1,0 +1,114 @@
+package engine
+
+import (
+	"fmt"
+
+	"github.com/objhash/objhash/refcount"
+)
+
+// Ptr is an object's address in the checkpointed system: 64 bits of identity, never
+// dereferenced, never 0. Any other value works; those whose bits 47 to 63 are equal
+// are the fast ones.
+type Ptr uint64
+
+// ObjRef is an object's number in the image, 1 to 2^31-1, never used again within a
+// context. 0 means none.
+type ObjRef int32
+
+// Kind says what sort of object: Kind(i+1) is Options.Kinds[i].
+type Kind uint16
+
+// KindsMax is the number of kinds a context can have.
+const KindsMax = 1<<kindBits - 1
+
+// KindOps describes a kind. Its functions are called from the goroutine that uses
+// the handle (Drop also from those that Close starts), never under a lock of the
+// engine: they may call any method of the same context. A panic or runtime.Goexit in
+// one leaves the context as if the operation had failed, and travels on.
+//
+// They are about addresses: for an object met by key none of them is called.
+type KindOps struct {
+	// Name is used in errors and reports.
+	Name string
+
+	// Grab takes a reference that keeps the object from going away. It runs before
+	// the object becomes visible in the context; an error ends the encounter, and no
+	// trace of it is left. Two threads that meet a new object at once may both grab
+	// it; the slower one drops its reference again. nil: nothing to hold.
+	Grab func(Ptr) error
+
+	// Drop releases one reference taken by Grab. last tells that the context keeps no
+	// other reference to the object. nil: nothing to release.
+	Drop func(p Ptr, last bool)
+
+	// Users returns the object's real reference count. nil: not audited.
+	Users func(Ptr) int64
+}
+
+// Options describe a context, a checkpoint or a restart. The zero value works, but
+// has no kinds, so nothing can be encountered.
+type Options struct {
+	// Kinds are the sorts of objects, at most KindsMax. The slice is copied.
+	Kinds []KindOps
+
+	// ExpectedObjects presizes the tables; 0 starts small. It is a hint: more objects
+	// only mean that the tables grow.
+	ExpectedObjects int
+
+	// MaxObjects is a hard limit on the number of objects, beyond which ErrLimit is
+	// returned; 0 means 2^31-1. It costs one shared atomic add for each new object.
+	MaxObjects int
+
+	// MaxBytes is a hard limit in bytes on the memory of the tables, beyond which
+	// ErrLimit is returned; 0 means none. A table that grows exists twice for a
+	// moment, and both count.
+	MaxBytes int64
+
+	// Shards is the number of shards of the identity index, rounded up to a power of
+	// two, at most 65536; 0 chooses for the machine.
+	Shards int
+
+	// Seed chooses the hash function among the vetted ones; 0 chooses at random.
+	Seed uint64
+
+	// Count is how users are counted; nil means the fastest exact strategy, today
+	// refcount.Atomic.
+	Count refcount.Strategy
+}
+
+func (o Options) check() error {
+	switch {
+	case len(o.Kinds) > KindsMax:
+		return fmt.Errorf("%w: %d kinds; at most %d", ErrInvalid, len(o.Kinds), KindsMax)
+	case o.ExpectedObjects < 0 || o.ExpectedObjects > refMax:
+		return fmt.Errorf("%w: ExpectedObjects %d; want 0 to %d", ErrInvalid, o.ExpectedObjects, refMax)
+	case o.MaxObjects < 0 || o.MaxObjects > refMax:
+		return fmt.Errorf("%w: MaxObjects %d; want 0 to %d", ErrInvalid, o.MaxObjects, refMax)
+	case o.MaxBytes < 0:
+		return fmt.Errorf("%w: MaxBytes %d; want 0 or more", ErrInvalid, o.MaxBytes)
+	}
+	return nil
+}
+
+// Flags are what is known about an object.
+type Flags uint8
+
+const (
+	// Dumping: the callback of Dump is running.
+	Dumping Flags = 1 << iota
+	// Dumped: the callback of Dump has succeeded.
+	Dumped
+	// Keyed: the object was met by key and has no address.
+	Keyed
+)
+
+// Object is what a context knows about an object.
+type Object struct {
+	Ptr   Ptr    // its address; 0 if it was met by key
+	Key   []byte // its key, a copy; nil if it has an address
+	Kind  Kind
+	Flags Flags
+	Users int64 // encounters so far; on restart 0
+}
+
+const refMax = 1<<31 - 1

@@ -1,0 +1,329 @@
+package shard
+
+import (
+	"fmt"
+	"runtime"
+	"sync"
+	"sync/atomic"
+	"unsafe"
+
+	"github.com/objhash/objhash/internal/invariants"
+	"github.com/objhash/objhash/internal/region"
+)
+
+// Compact is the index proper: see the package doc. Make one with [NewCompact].
+type Compact struct {
+	mul       uint64
+	shardBits uint
+	shardTail uint // 63 - shardBits
+	shards    []compactShard
+	wide      wideMap
+
+	inverse  uint64
+	arena    *region.Arena
+	ownArena bool
+	closed   atomic.Bool
+	growths  atomic.Int64
+	rehashes atomic.Int64
+}
+
+// compactShard is one shard: the published table, and the stripe lock under which
+// it is replaced. Nothing here is written by an ordinary insert.
+type compactShard struct {
+	tab atomic.Pointer[table]
+	mu  sync.Mutex
+	_   [48]byte
+}
+
+var _ Index = (*Compact)(nil)
+
+// NewCompact returns an empty index. Errors wrap [ErrInvalid] or [ErrLimit].
+func NewCompact(c Config) (*Compact, error) {
+	if err := c.check(); err != nil {
+		return nil, err
+	}
+	shardBits, err := c.shardBits()
+	if err != nil {
+		return nil, err
+	}
+	x := &Compact{
+		mul:       multiplierFor(c),
+		shardBits: shardBits,
+		shardTail: 63 - shardBits,
+		shards:    make([]compactShard, 1<<shardBits),
+	}
+	x.inverse = inverse(x.mul)
+	x.arena, x.ownArena = c.arena()
+	groupBits := groupBitsFor((c.Expected + len(x.shards) - 1) >> shardBits)
+	for i := range x.shards {
+		t, err := newTable(x.arena, shardBits, groupBits, 0, mixer{})
+		if err != nil {
+			x.release()
+			return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
+		}
+		x.shards[i].tab.Store(t)
+	}
+	return x, nil
+}
+
+// hash returns the shard of a canonical address and its hash without the bits that
+// chose the shard, in the top bits.
+func (x *Compact) hash(ptr uint64) (*compactShard, uint64) {
+	// (p<<16)*m mod 2^64 is (p*m mod 2^48)<<16.
+	h := (ptr << addrPad) * x.mul
+	return &x.shards[h>>1>>(x.shardTail&63)], h << (x.shardBits & 63)
+}
+
+// Lookup implements [Index].
+func (x *Compact) Lookup(ptr uint64) (ref int32, tag uint8) {
+	if !canonical(ptr) {
+		return x.wide.lookup(ptr)
+	}
+	s, h := x.hash(ptr)
+	// Ordering: pairs with the Store in publish. A table is complete before it is
+	// seen.
+	t := s.tab.Load()
+	home, key := t.place(h)
+	w, last := find(t.group(home), key, t.step)
+	// The common case: the entry is in its home group, or would be.
+	//
+	// Ordering: the table may have been replaced, and its pages given back or, by a
+	// late inserter, written, while we looked. If it still is the published one, none
+	// of that had begun; else what we saw may be stale. Pairs with publish: the grower
+	// stores the new table before it releases the old one.
+	if (w != 0 || last&t.refMask == 0) && s.tab.Load() == t {
+		ref, tag = t.ref(w), t.tag(w)
+	} else {
+		ref, tag = s.lookup(h)
+	}
+	runtime.KeepAlive(x)
+	return ref, tag
+}
+
+// lookup searches the whole probe sequence until it has done so in one table.
+func (s *compactShard) lookup(h uint64) (ref int32, tag uint8) {
+	t := s.tab.Load()
+	for {
+		ref, tag = t.lookup(h)
+		// Ordering: as in Lookup.
+		now := s.tab.Load()
+		if now == t {
+			return ref, tag
+		}
+		t = now
+	}
+}
+
+// lookup searches one table.
+func (t *table) lookup(h uint64) (ref int32, tag uint8) {
+	home, key := t.place(h)
+	for range ProbeGroupsMax {
+		w, last := find(t.group(home), key, t.step)
+		if w != 0 {
+			return t.ref(w), t.tag(w)
+		}
+		if last&t.refMask == 0 {
+			break // the group has room: no entry of this home went further
+		}
+		home++
+		key += t.step
+	}
+	return 0, 0
+}
+
+// Insert implements [Index]. An inserter that finds the shard being replaced waits
+// for that, and only that.
+func (x *Compact) Insert(ptr uint64, ref int32, tag uint8) (got int32, gotTag uint8, err error) {
+	if err := checkInsert(ptr, ref); err != nil {
+		return 0, 0, err
+	}
+	if !canonical(ptr) {
+		return x.wide.insert(x, ptr, ref, tag)
+	}
+	s, h := x.hash(ptr)
+	got, gotTag, err = x.insert(s, h, ref, tag)
+	if err != nil {
+		err = limitError(ptr, err)
+	}
+	runtime.KeepAlive(x)
+	return got, gotTag, err
+}
+
+func (x *Compact) insert(s *compactShard, h uint64, ref int32, tag uint8) (int32, uint8, error) {
+	for {
+		t := s.tab.Load()
+		res, w := t.insert(h, ref, tag)
+		invariants.Step("insert: after the search")
+		switch res {
+		case claimed, claimedLast, claimFound:
+			// Ordering: as in Lookup. If the table has been replaced since, our entry
+			// may or may not have been copied: look again in the new one. Numbers are
+			// offered once, so finding ours there means it was copied.
+			if s.tab.Load() != t {
+				continue
+			}
+			if res == claimedLast && t.full.Add(1) >= t.fullLimit {
+				// The entry is in; no memory for a larger table is no error yet.
+				_ = x.replace(s, t, ref, crowded)
+			}
+			return t.ref(w), t.tag(w), nil
+		case claimFrozen:
+			if err := x.awaitReplacement(s); err != nil {
+				return 0, 0, err
+			}
+		case claimFull:
+			why := displaced
+			if !t.fits(ref) {
+				why = unfit
+			}
+			if err := x.replace(s, t, ref, why); err != nil {
+				return 0, 0, err
+			}
+		}
+	}
+}
+
+// insert searches one table and claims a slot if the address is absent. claimFull
+// says that the table has no room for this entry.
+func (t *table) insert(h uint64, ref int32, tag uint8) (claimResult, uint64) {
+	home, key := t.place(h)
+	for range ProbeGroupsMax {
+		g := t.group(home)
+		w, last := find(g, key, t.step)
+		if w != 0 {
+			return claimFound, w
+		}
+		if last&t.refMask == 0 {
+			if !t.fits(ref) {
+				return claimFull, 0
+			}
+			res, w := claim(g, key|t.entry(ref, tag), &t.layout)
+			if res != claimFull {
+				return res, w
+			}
+		}
+		home++
+		key += t.step
+	}
+	return claimFull, 0
+}
+
+// batchBlock is how many operations of a batch overlap: as many cache misses as
+// a core has in flight, and few enough for the stack.
+const batchBlock = 32
+
+// located is one operation of a batch between its two passes.
+type located struct {
+	s    *compactShard
+	t    *table
+	h    uint64
+	home uint64
+	key  uint64
+}
+
+// locate hashes a block of addresses and touches the cache line of each one's home
+// group. The loads do not depend on each other, so their misses overlap. Those
+// outside 48 bits have s == nil.
+func (x *Compact) locate(ptrs []uint64, at *[batchBlock]located) {
+	for i, ptr := range ptrs {
+		l := &at[i&(batchBlock-1)]
+		if !canonical(ptr) {
+			l.s = nil
+			continue
+		}
+		l.s, l.h = x.hash(ptr)
+		l.t = l.s.tab.Load()
+		l.home, l.key = l.t.place(l.h)
+		atomic.LoadUint64(&l.t.group(l.home)[0])
+	}
+}
+
+// LookupBatch implements [Index].
+func (x *Compact) LookupBatch(ptrs []uint64, refs []int32, tags []uint8) (found int) {
+	checkLen("refs", len(refs), len(ptrs))
+	if tags != nil {
+		checkLen("tags", len(tags), len(ptrs))
+	}
+	var at [batchBlock]located
+	for start := 0; start < len(ptrs); start += batchBlock {
+		block := ptrs[start:min(start+batchBlock, len(ptrs))]
+		x.locate(block, &at)
+		for i, ptr := range block {
+			l := &at[i&(batchBlock-1)]
+			var ref int32
+			var tag uint8
+			if l.s == nil {
+				ref, tag = x.wide.lookup(ptr)
+			} else {
+				// The common case: the entry is in its home group.
+				w, last := find(l.t.group(l.home), l.key, l.t.step)
+				// Ordering: as in Lookup.
+				if (w != 0 || last&l.t.refMask == 0) && l.s.tab.Load() == l.t {
+					ref, tag = l.t.ref(w), l.t.tag(w)
+				} else {
+					ref, tag = l.s.lookup(l.h)
+				}
+			}
+			refs[start+i] = ref
+			if tags != nil {
+				tags[start+i] = tag
+			}
+			if ref != 0 {
+				found++
+			}
+		}
+	}
+	runtime.KeepAlive(x)
+	return found
+}
+
+// InsertBatch implements [Index].
+func (x *Compact) InsertBatch(ptrs []uint64, tag uint8, next int32, refs []int32) (used int, err error) {
+	checkLen("refs", len(refs), len(ptrs))
+	var failed batchErrors
+	var at [batchBlock]located
+	for start := 0; start < len(ptrs); start += batchBlock {
+		end := min(start+batchBlock, len(ptrs))
+		x.locate(ptrs[start:end], &at)
+		used += failed.insertEach(x, ptrs[start:end], tag, next+int32(used), refs[start:end], start)
+	}
+	return used, failed.err()
+}
+
+// Bytes implements [Index]. Of a shared arena it counts its own tables only.
+func (x *Compact) Bytes() int64 {
+	n := x.FixedBytes() + x.wide.bytes()
+	for i := range x.shards {
+		n += int64(x.shards[i].tab.Load().bytes())
+	}
+	return n
+}
+
+// FixedBytes returns the part of Bytes that does not come from the arena and its
+// budget: what there is for each shard, whatever its size.
+func (x *Compact) FixedBytes() int64 {
+	return int64(len(x.shards)) * int64(unsafe.Sizeof(compactShard{})+unsafe.Sizeof(table{}))
+}
+
+// Close implements [Index].
+func (x *Compact) Close() error {
+	if x.closed.Swap(true) {
+		return nil
+	}
+	for i := range x.shards {
+		s := &x.shards[i]
+		s.mu.Lock()
+		// Ordering: pairs with the second load of tab in Lookup and insert, which
+		// therefore never take what a released table shows for true.
+		s.tab.Store(closedTable)
+		s.mu.Unlock()
+	}
+	x.release()
+	return nil
+}
+
+func (x *Compact) release() {
+	if x.ownArena {
+		x.arena.Close()
+	}
+}

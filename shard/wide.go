@@ -1,0 +1,54 @@
+package shard
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/puzpuzpuz/xsync/v3"
+)
+
+// wideMap holds the addresses that do not fit a slot: those outside 48 bits, as of
+// 57-bit kernels and tagged pointers. It is made when the first one comes.
+type wideMap struct {
+	once sync.Once
+	m    atomic.Pointer[xsync.MapOf[uint64, wideEntry]]
+	n    atomic.Int64
+}
+
+type wideEntry struct {
+	ref int32
+	tag uint8
+}
+
+// wideEntryBytes is what one entry is charged to the budget: two words in a bucket
+// of a map that is between half and three quarters full, and the entry's object.
+const wideEntryBytes = 96
+
+func (w *wideMap) lookup(ptr uint64) (int32, uint8) {
+	m := w.m.Load()
+	if m == nil {
+		return 0, 0
+	}
+	e, _ := m.Load(ptr)
+	return e.ref, e.tag
+}
+
+func (w *wideMap) insert(x *Compact, ptr uint64, ref int32, tag uint8) (int32, uint8, error) {
+	w.once.Do(func() { w.m.Store(xsync.NewMapOf[uint64, wideEntry]()) })
+	m := w.m.Load()
+	if e, ok := m.Load(ptr); ok {
+		return e.ref, e.tag, nil
+	}
+	if err := x.arena.Budget().Take(wideEntryBytes); err != nil {
+		return 0, 0, limitError(ptr, err)
+	}
+	e, found := m.LoadOrStore(ptr, wideEntry{ref, tag})
+	if found {
+		x.arena.Budget().Give(wideEntryBytes)
+	} else {
+		w.n.Add(1)
+	}
+	return e.ref, e.tag, nil
+}
+
+func (w *wideMap) bytes() int64 { return w.n.Load() * wideEntryBytes }
