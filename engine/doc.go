@@ -14,11 +14,11 @@
 //
 // # Structure
 //
-//	        Dumper (leased objrefs)
-//	           │ ptr, kind
-//	           ▼
-//	     shard.Compact ──── objref ────▶ record: address, kind, state   8 bytes (record.go)
-//	 ptr ▶ objref, one line          └─▶ counter: users                 4 bytes (refcount)
+//	       Dumper (leased objrefs)
+//	          │ ptr, kind
+//	          ▼
+//	    shard.Compact ──── objref ────▶ record: address, kind, state   8 bytes (record.go)
+//	ptr ▶ objref, one line          └─▶ counter: users                 4 bytes (refcount)
 //
 // A [Restart] has records alone: objrefs are small numbers, and a record is one load
 // away. Keys, and addresses outside 48 bits, are kept in side tables by objref.

@@ -1,0 +1,70 @@
+# Targets a person calls: bench, test; the rest is for those who work on objhash.
+
+GO      ?= go
+PKGS    := ./...
+CORE    := ./shard ./engine ./refcount ./internal/...
+FUZZFOR ?= 30s
+GO_NEEDS := 1.26
+
+.PHONY: bench test race lint fuzz soak results clean check-go invariants test386 examples
+
+# The main job: a comparison over a few profiles, on screen and in results/.
+bench: check-go
+	@mkdir -p bin results
+	$(GO) build -o bin/crbench ./cmd/crbench
+	bin/crbench run --profile lookup-hit,first-pass,checkpoint-zipf,replay \
+		--target objhash,objhash-batch,index,index-batch,index-locked,xsync4,rwmutex-map,baseline-sized \
+		--objects 200k --threads 1,2 --trials 6 --json results/bench.json
+
+test: check-go
+	$(GO) test -shuffle=on $(PKGS)
+	$(GO) test -shuffle=on -tags objhash_invariants $(CORE)
+
+race: check-go
+	$(GO) test -race -shuffle=on -cpu=2,4 $(CORE) ./bench/...
+
+# The core as a 32-bit program.
+test386: check-go
+	GOARCH=386 CGO_ENABLED=0 $(GO) test -exec $(CURDIR)/.ci/exec386 $(CORE) ./bench/baseline ./bench/trace
+
+lint: check-go
+	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these files: $$unformatted"; exit 1; }
+	$(GO) vet $(PKGS)
+	$(GO) vet -tags 'objhash_invariants soak' $(PKGS)
+	$(GO) tool staticcheck $(PKGS)
+
+examples: check-go
+	$(GO) run ./examples/sharedfiles
+
+# Each fuzz target for FUZZFOR.
+fuzz: check-go
+	@for pkg in $$($(GO) list $(PKGS)); do \
+		for f in $$($(GO) test -list '^Fuzz' $$pkg | grep '^Fuzz'); do \
+			echo "== $$pkg $$f"; \
+			$(GO) test -run '^$$' -fuzz "^$$f$$" -fuzztime $(FUZZFOR) $$pkg || exit 1; \
+		done; \
+	done
+
+# Long jobs: hours on a slow machine.
+soak: check-go
+	$(GO) test -tags 'soak objhash_invariants' -timeout 6h $(CORE) ./bench/...
+	$(MAKE) fuzz FUZZFOR=10m
+
+# Measures everything under results/ again.
+results: check-go
+	@mkdir -p bin results
+	$(GO) build -o bin/crbench ./cmd/crbench
+	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf \
+		--objects 1e6 --threads 1,2 --trials 10 --json results/million.json | tee results/million.txt
+	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay \
+		--objects 10k --threads 1,2 --trials 10 --json results/small.json | tee results/small.txt
+
+clean:
+	rm -rf bin
+	rm -f results/bench.json
+
+check-go:
+	@command -v $(GO) >/dev/null || { echo "objhash needs Go $(GO_NEEDS) or later: see https://go.dev/doc/install"; exit 1; }
+	@$(GO) version | awk -v want=$(GO_NEEDS) '{ sub("go", "", $$3); split($$3, have, "."); split(want, need, "."); \
+		if (have[1]+0 < need[1]+0 || have[1]+0 == need[1]+0 && have[2]+0 < need[2]+0) { \
+			print "objhash needs Go " want " or later; this is " $$3; exit 1 } }'
