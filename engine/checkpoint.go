@@ -22,7 +22,6 @@ type Checkpoint struct {
 	index  *shard.Compact
 	keys   keyTable
 	counts refcount.Counter
-	atomic *refcount.AtomicCounter // counts, if it is of this type: the hot path calls it directly
 	leases leasePool
 }
 
@@ -39,12 +38,12 @@ func NewCheckpoint(o Options) (*Checkpoint, error) {
 		Expected: o.ExpectedObjects,
 		Shards:   o.Shards,
 		Seed:     seed(o.Seed),
-		Arena:    c.arena,
+		Budget:   c.arena.Budget(),
 	})
 	if err == nil {
 		strategy := o.Count
 		if strategy == nil {
-			strategy = refcount.Atomic{}
+			strategy = refcount.Log{}
 		}
 		c.counts, err = strategy.New(c.arena)
 	}
@@ -52,7 +51,6 @@ func NewCheckpoint(o Options) (*Checkpoint, error) {
 		c.release()
 		return nil, badOption(err)
 	}
-	c.atomic, _ = c.counts.(*refcount.AtomicCounter)
 	return c, nil
 }
 
@@ -71,7 +69,9 @@ func (c *Checkpoint) Dumper() *Dumper {
 	if c == nil {
 		return d
 	}
+	d.kinds = uint(len(c.kinds))
 	d.count = c.counts.Handle()
+	d.log, _ = d.count.(*refcount.LogHandle)
 	c.leases.add(d)
 	return d
 }

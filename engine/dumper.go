@@ -16,6 +16,7 @@ import (
 type Dumper struct {
 	c     *Checkpoint
 	count refcount.Handle
+	log   *refcount.LogHandle // count, if it is of this type: the hot path calls it directly
 
 	// The lease: objrefs from next to lease.last are ours and unused. Written by
 	// this thread alone, the lease and leased under the pool's lock.
@@ -25,6 +26,7 @@ type Dumper struct {
 
 	objects, reserved int // in this lease
 	closed            bool
+	kinds             uint // how many the context has; 0 without a context
 }
 
 func (d *Dumper) check(k Kind) error {
@@ -51,24 +53,32 @@ func (d *Dumper) check(k Kind) error {
 // It waits for nobody, except that a new object's encounter waits while its shard of
 // the index is being moved to a larger table.
 func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
-	if err := d.check(k); err != nil {
-		return 0, false, err
+	if d.mustCheck(k) {
+		if err := d.check(k); err != nil {
+			return 0, false, err
+		}
 	}
 	got, tag := d.c.index.Lookup(uint64(p))
 	if got == 0 {
 		return d.add(identity{ptr: p}, k)
 	}
-	if tag == kindTag(k) && tag != shard.TagUnknown {
-		d.inc(got)
+	if Kind(tag) == k && k < shard.TagUnknown && d.log != nil {
+		d.log.Inc(got)
 		return ObjRef(got), false, nil
 	}
 	return d.meet(ObjRef(got), d.c.kindOf(got, tag), k)
 }
 
+// mustCheck tells whether check has an error to return, in a form small enough to be
+// inlined.
+func (d *Dumper) mustCheck(k Kind) bool {
+	return d == nil || uint(k)-1 >= d.kinds || d.closed || d.c.closed.Load()
+}
+
 // inc counts one user.
 func (d *Dumper) inc(ref int32) {
-	if a := d.c.atomic; a != nil {
-		a.Inc(ref)
+	if d.log != nil {
+		d.log.Inc(ref)
 	} else {
 		d.count.Inc(ref)
 	}
@@ -208,7 +218,8 @@ func (d *Dumper) EncounterBatch(ptrs []Ptr, k Kind, refs []ObjRef, first []bool)
 		block := asInt32(refs[start:end])
 		d.c.index.LookupBatch(asUint64(ptrs[start:end]), block, tags[:end-start])
 		for i, got := range block {
-			if got != 0 && tags[i] == want && want != shard.TagUnknown {
+			// A callback of an element before may have closed the handle.
+			if got != 0 && tags[i] == want && want != shard.TagUnknown && !d.closed {
 				d.inc(got)
 				continue
 			}
@@ -248,13 +259,17 @@ func (d *Dumper) Dump(p Ptr, k Kind, dump func(ObjRef) error) (ObjRef, error) {
 	cell := c.cell(ref)
 	for {
 		r := load(cell)
-		if r.state() != held {
+		switch r.state() {
+		case held:
+			// The mark is set before the callback runs.
+			if marked := r.with(dumping); swap(cell, r, marked) {
+				return ref, c.runDump(cell, marked, p, ref, dump)
+			}
+		case dumping, dumped:
 			runtime.KeepAlive(c)
 			return ref, nil
-		}
-		// The mark is set before the callback runs.
-		if marked := r.with(dumping); swap(cell, r, marked) {
-			return ref, c.runDump(cell, marked, p, ref, dump)
+		default:
+			return 0, ErrClosed
 		}
 	}
 }

@@ -40,7 +40,7 @@ type KindError struct {
 }
 
 // Error implements error.
-func (e *KindError) Error() string {
+func (e KindError) Error() string {
 	return fmt.Sprintf("object %d is of kind %d, not %d", e.Ref, e.Have, e.Want)
 }
 

@@ -42,10 +42,14 @@ func (t *keyTable) lookup(key string) (ObjRef, Kind) {
 // to.
 func (t *keyTable) insert(key string, ref ObjRef, k Kind) (ObjRef, Kind, error) {
 	t.once.Do(func() { t.m.Store(xsync.NewMapOf[string, keyEntry]()) })
+	m := t.m.Load()
+	if m == nil { // cleared by Close
+		return 0, 0, ErrClosed
+	}
 	if err := t.budget.Take(keyBytes); err != nil {
 		return 0, 0, translate(err)
 	}
-	e, found := t.m.Load().LoadOrStore(key, keyEntry{ref, k})
+	e, found := m.LoadOrStore(key, keyEntry{ref, k})
 	if found {
 		t.budget.Give(keyBytes)
 	}

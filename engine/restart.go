@@ -155,6 +155,9 @@ func (r *Restart) Insert(ref ObjRef, p Ptr, k Kind) error {
 		r.dismiss()
 		// Another thread's object may be the same one, then this was not its last.
 		r.drop(p, k, !errors.Is(err, ErrExists))
+		if r.closed.Load() {
+			return ErrClosed
+		}
 		return err
 	}
 	r.total.Inc()

@@ -71,8 +71,8 @@ type Options struct {
 	// Seed chooses the hash function among the vetted ones; 0 chooses at random.
 	Seed uint64
 
-	// Count is how users are counted; nil means the fastest exact strategy, today
-	// refcount.Atomic.
+	// Count is how users are counted; nil means the fastest strategy that is exact
+	// once all handles are closed, refcount.Log. refcount.Atomic is exact at once.
 	Count refcount.Strategy
 }
 
@@ -108,7 +108,7 @@ type Object struct {
 	Key   []byte // its key, a copy; nil if it has an address
 	Kind  Kind
 	Flags Flags
-	Users int64 // encounters so far; on restart 0
+	Users int64 // encounters, exact when all handles are closed; on restart 0
 }
 
 const refMax = 1<<31 - 1

@@ -36,8 +36,9 @@ func (c *AtomicCounter) Grow(first, last int32) error {
 func (c *AtomicCounter) Handle() Handle { return c }
 
 // Inc implements [Handle]. Any thread may call it.
-func (c *AtomicCounter) Inc(ref int32) {
-	w := c.words.At(uint32(ref))
+func (c *AtomicCounter) Inc(ref int32) { add(c.words.Made(uint32(ref))) }
+
+func add(w *uint32) {
 	// Ordering: none is needed; the sum is read at a barrier of the caller's, or as
 	// an estimate.
 	if atomic.AddUint32(w, 1) > saturated {

@@ -21,7 +21,6 @@ type Compact struct {
 
 	inverse  uint64
 	arena    *region.Arena
-	ownArena bool
 	closed   atomic.Bool
 	growths  atomic.Int64
 	rehashes atomic.Int64
@@ -53,12 +52,12 @@ func NewCompact(c Config) (*Compact, error) {
 		shards:    make([]compactShard, 1<<shardBits),
 	}
 	x.inverse = inverse(x.mul)
-	x.arena, x.ownArena = c.arena()
+	x.arena = region.NewArena(c.Budget)
 	groupBits := groupBitsFor((c.Expected + len(x.shards) - 1) >> shardBits)
 	for i := range x.shards {
 		t, err := newTable(x.arena, shardBits, groupBits, 0, mixer{})
 		if err != nil {
-			x.release()
+			x.arena.Close()
 			return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
 		}
 		x.shards[i].tab.Store(t)
@@ -290,14 +289,8 @@ func (x *Compact) InsertBatch(ptrs []uint64, tag uint8, next int32, refs []int32
 	return used, failed.err()
 }
 
-// Bytes implements [Index]. Of a shared arena it counts its own tables only.
-func (x *Compact) Bytes() int64 {
-	n := x.FixedBytes() + x.wide.bytes()
-	for i := range x.shards {
-		n += int64(x.shards[i].tab.Load().bytes())
-	}
-	return n
-}
+// Bytes implements [Index].
+func (x *Compact) Bytes() int64 { return x.FixedBytes() + x.arena.Used() + x.wide.bytes() }
 
 // FixedBytes returns the part of Bytes that does not come from the arena and its
 // budget: what there is for each shard, whatever its size.
@@ -318,12 +311,7 @@ func (x *Compact) Close() error {
 		s.tab.Store(closedTable)
 		s.mu.Unlock()
 	}
-	x.release()
+	x.wide.close()
+	x.arena.Close()
 	return nil
-}
-
-func (x *Compact) release() {
-	if x.ownArena {
-		x.arena.Close()
-	}
 }

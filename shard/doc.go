@@ -78,8 +78,10 @@
 //   - G23: any address but 0 works.
 //   - G24: a search looks at ProbeGroupsMax groups at most, whatever the addresses.
 //   - G25: tables take 8 bytes for each slot. With well-mixed addresses 0.35 to 0.70 of
-//     the slots are used: 11 to 23 bytes for each object, and during growth the new
-//     table beside the old one.
+//     the slots are used: 11 to 23 bytes for each object. To these come the new table
+//     beside the old one during growth; tables that have been replaced, as long as they
+//     share a block of 2 MiB with one that has not (below 256 KiB, replaced tables of up
+//     to 1 KiB); and a fixed 320 bytes for each shard.
 //
 // # Progress
 //

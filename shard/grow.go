@@ -61,8 +61,8 @@ func (x *Compact) replace(s *compactShard, old *table, ref int32, why reason) er
 	groupBits, m := old.groupBits, old.mixer
 	switch {
 	case why == unfit:
-	case old.sparse() && !m.on:
-		// The addresses defeat the multiplier: more room would only hide it.
+	case old.sparse():
+		// The addresses defeat the hash: more room would only hide it.
 		m = newMixer(addrBits - x.shardBits)
 	default:
 		groupBits++
@@ -73,12 +73,18 @@ func (x *Compact) replace(s *compactShard, old *table, ref int32, why reason) er
 			old.thaw()
 			return err
 		}
-		if old.moveTo(t) {
+		res := old.moveTo(t)
+		if res == moved {
 			x.count(old, t)
 			x.publish(s, old, t)
 			return nil
 		}
 		x.arena.Release(t.base, t.bytes())
+		if res == movedTooLarge {
+			// Numbers come in any order: another thread's was larger than ours.
+			ref = max(ref, old.largestRef())
+			continue
+		}
 		// Past the bound again. A fresh mixer helps unless the table is too small for
 		// its entries, so the next try gets more room as well.
 		m = newMixer(addrBits - x.shardBits)
@@ -183,30 +189,53 @@ func (t *table) thaw() {
 	}
 }
 
-// moveTo freezes t and copies its entries to the unpublished table to. It returns
-// false if an entry finds no room there within the probe bound.
-func (t *table) moveTo(to *table) bool {
+type moveResult uint8
+
+const (
+	moved         moveResult = iota
+	movedTooFar              // an entry finds no room within the probe bound
+	movedTooLarge            // a number does not fit the new table's words
+)
+
+// moveTo freezes t and copies its entries to the unpublished table to, as far as
+// that goes.
+func (t *table) moveTo(to *table) moveResult {
 	for i := range t.groupMask + 1 {
 		g := t.group(i)
 		n := t.freezeGroup(g)
 		for j := range n {
-			if !to.put(t, i, atomic.LoadUint64(&g[j])) {
-				return false
+			if res := to.put(t, i, atomic.LoadUint64(&g[j])); res != moved {
+				return res
 			}
 		}
 		if i&63 == 0 {
 			invariants.Step("replace: between groups")
 		}
 	}
-	return true
+	return moved
+}
+
+// largestRef freezes t and returns the largest number in it.
+func (t *table) largestRef() (largest int32) {
+	for i := range t.groupMask + 1 {
+		g := t.group(i)
+		for j := range t.freezeGroup(g) {
+			largest = max(largest, t.ref(atomic.LoadUint64(&g[j])))
+		}
+	}
+	return largest
 }
 
 // put adds the entry w of group i of table from to t, which nobody else sees yet.
-func (t *table) put(from *table, i, w uint64) bool {
+func (t *table) put(from *table, i, w uint64) moveResult {
+	ref := from.ref(w)
+	if !t.fits(ref) {
+		return movedTooLarge
+	}
 	var h uint64
 	if t.mixer == from.mixer {
 		// The mixed hash stays; only the boundary between group and remainder moves.
-		h = (i-from.dist(w))&from.groupMask<<(from.homeShift&63) | w&^from.lowMask>>from.groupBits
+		h = from.mixed(i, w)
 	} else {
 		h = from.unplace(i, w)
 		if t.mixer.on {
@@ -214,7 +243,7 @@ func (t *table) put(from *table, i, w uint64) bool {
 		}
 	}
 	home, key := h>>(t.homeShift&63), h<<(t.groupBits&63)
-	e := t.entry(from.ref(w), from.tag(w))
+	e := t.entry(ref, from.tag(w))
 	for range ProbeGroupsMax {
 		g := t.group(home)
 		for j := range g {
@@ -223,11 +252,11 @@ func (t *table) put(from *table, i, w uint64) bool {
 				if j == groupSlots-1 {
 					t.full.Store(t.full.Load() + 1)
 				}
-				return true
+				return moved
 			}
 		}
 		home++
 		key += t.step
 	}
-	return false
+	return movedTooFar
 }

@@ -88,9 +88,9 @@ type Config struct {
 	// odd. For experiments with hash quality; the probe bound holds for any.
 	Multiplier uint64
 
-	// Arena is where the memory comes from; its budget is the index's limit, and the
-	// index does not close it. nil: an arena of its own, without limit.
-	Arena *region.Arena
+	// Budget limits the memory of the tables, together with whatever else takes from
+	// it. nil: no limit.
+	Budget *region.Budget
 }
 
 const shardsMax = 1 << 16
@@ -114,14 +114,6 @@ func (c Config) check() error {
 		return fmt.Errorf("%w: multiplier %#x is even; want an odd one", ErrInvalid, c.Multiplier)
 	}
 	return nil
-}
-
-// arena returns the arena to use and whether the index owns it.
-func (c Config) arena() (a *region.Arena, own bool) {
-	if c.Arena != nil {
-		return c.Arena, false
-	}
-	return region.NewArena(nil), true
 }
 
 // Stats describes an index at one moment. Counts of a busy index may be from
@@ -170,8 +162,7 @@ func (b *batchErrors) insertEach(x Index, ptrs []uint64, tag uint8, next int32, 
 		got, _, err := x.Insert(ptr, ref, tag)
 		if err != nil {
 			*b = append(*b, fmt.Errorf("element %d: %w", offset+i, err))
-		}
-		if got == ref {
+		} else if got == ref {
 			used++
 		}
 		refs[i] = got

@@ -26,7 +26,6 @@ type Locked struct {
 	mul       uint64
 
 	arena    *region.Arena
-	ownArena bool
 	closed   atomic.Bool
 	growths  atomic.Int64
 	rehashes atomic.Int64
@@ -73,14 +72,14 @@ func NewLocked(c Config) (*Locked, error) {
 		shardTail: 63 - shardBits,
 		mul:       multiplierFor(c)<<addrPad | 1,
 	}
-	x.arena, x.ownArena = c.arena()
+	x.arena = region.NewArena(c.Budget)
 	perShard := uint64(c.Expected+len(x.shards)-1) >> shardBits
 	slots := (perShard*fillAimDen + fillAimNum - 1) / fillAimNum
 	groupBits := max(log2ceil((slots+uint64(lockedGroupSlots)-1)/uint64(lockedGroupSlots)), groupBitsMin)
 	for i := range x.shards {
 		t, err := x.newTable(groupBits, 1)
 		if err != nil {
-			x.release()
+			x.arena.Close()
 			return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
 		}
 		x.shards[i].tab.Store(t)
@@ -323,11 +322,7 @@ func (x *Locked) Len() (n int) {
 
 // Bytes implements [Index].
 func (x *Locked) Bytes() int64 {
-	n := int64(len(x.shards)) * int64(unsafe.Sizeof(lockedShard{})+unsafe.Sizeof(lockedTable{}))
-	for i := range x.shards {
-		n += int64(x.shards[i].tab.Load().bytes())
-	}
-	return n
+	return int64(len(x.shards))*int64(unsafe.Sizeof(lockedShard{})+unsafe.Sizeof(lockedTable{})) + x.arena.Used()
 }
 
 // Stats implements [Index].
@@ -361,14 +356,8 @@ func (x *Locked) Close() error {
 		s.count = 0
 		s.mu.Unlock()
 	}
-	x.release()
+	x.arena.Close()
 	return nil
-}
-
-func (x *Locked) release() {
-	if x.ownArena {
-		x.arena.Close()
-	}
 }
 
 // closedLockedTable is what every shard of a closed index publishes: empty, and

@@ -51,7 +51,7 @@ func (x *Compact) All() iter.Seq2[uint64, int32] {
 				}
 			}
 		}
-		if m := x.wide.m.Load(); m != nil && !x.closed.Load() {
+		if m := x.wide.m.Load(); m != nil {
 			m.Range(func(ptr uint64, e wideEntry) bool { return yield(ptr, e.ref) })
 		}
 	}

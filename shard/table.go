@@ -78,10 +78,15 @@ func (t *table) place(h uint64) (home, key uint64) {
 	return h >> (t.homeShift & 63), h << (t.groupBits & 63)
 }
 
+// mixed returns what place split into home and key, for the word w found in group i.
+func (t *table) mixed(i, w uint64) uint64 {
+	home := (i - t.dist(w)) & t.groupMask
+	return home<<(t.homeShift&63) | w&^t.lowMask>>t.groupBits
+}
+
 // unplace is the inverse of place, for the word w found in group i.
 func (t *table) unplace(i, w uint64) (h uint64) {
-	home := (i - t.dist(w)) & t.groupMask
-	h = home<<(t.homeShift&63) | w&^t.lowMask>>t.groupBits
+	h = t.mixed(i, w)
 	if t.mixer.on {
 		h = t.mixer.unmix(h)
 	}

@@ -5,14 +5,17 @@ import (
 	"sync/atomic"
 
 	"github.com/puzpuzpuz/xsync/v3"
+
+	"github.com/objhash/objhash/internal/region"
 )
 
 // wideMap holds the addresses that do not fit a slot: those outside 48 bits, as of
-// 57-bit kernels and tagged pointers. It is made when the first one comes.
+// 57-bit kernels and tagged pointers. The map is made when the first one comes, and
+// taken away by Close; who still has it then may finish.
 type wideMap struct {
-	once sync.Once
-	m    atomic.Pointer[xsync.MapOf[uint64, wideEntry]]
-	n    atomic.Int64
+	m  atomic.Pointer[xsync.MapOf[uint64, wideEntry]]
+	n  atomic.Int64
+	mu sync.Mutex // held to make the map, and to take it away
 }
 
 type wideEntry struct {
@@ -34,8 +37,12 @@ func (w *wideMap) lookup(ptr uint64) (int32, uint8) {
 }
 
 func (w *wideMap) insert(x *Compact, ptr uint64, ref int32, tag uint8) (int32, uint8, error) {
-	w.once.Do(func() { w.m.Store(xsync.NewMapOf[uint64, wideEntry]()) })
 	m := w.m.Load()
+	if m == nil {
+		if m = w.make(x); m == nil {
+			return 0, 0, limitError(ptr, region.ErrClosed)
+		}
+	}
 	if e, ok := m.Load(ptr); ok {
 		return e.ref, e.tag, nil
 	}
@@ -49,6 +56,23 @@ func (w *wideMap) insert(x *Compact, ptr uint64, ref int32, tag uint8) (int32, u
 		w.n.Add(1)
 	}
 	return e.ref, e.tag, nil
+}
+
+// make returns the map, nil if the index is closed.
+func (w *wideMap) make(x *Compact) *xsync.MapOf[uint64, wideEntry] {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.m.Load() == nil && !x.closed.Load() {
+		w.m.Store(xsync.NewMapOf[uint64, wideEntry]())
+	}
+	return w.m.Load()
+}
+
+func (w *wideMap) close() {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	w.m.Store(nil)
+	w.n.Store(0)
 }
 
 func (w *wideMap) bytes() int64 { return w.n.Load() * wideEntryBytes }

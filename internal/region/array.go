@@ -10,50 +10,59 @@ import (
 // Array is a growing array of fixed-width words, addressed by a dense number
 // (an objref), whose elements never move. Safe for concurrent use.
 //
-// It consists of segments, four per doubling, so that at most a fifth of it is
-// not yet in use:
+// It consists of segments, four per doubling, so that at most a fifth of it is not
+// yet in use:
 //
-//	element + 512 = 1 a b x x x ... x      a, b: which quarter of the doubling
-//	                └n bits┘               segment 4*(n-10) + ab, offset x...x
+//	element + 512 = 1 a b x x x ... x      1ab: which quarter of the doubling
+//	                    └ shift bits┘      segment 4*shift + 1ab - 32, offset x...x
 //
 // An element is two loads away: the segment's address, then the element.
 type Array[T uint32 | uint64] struct {
 	arena *Arena
 	grow  sync.Mutex
-	seg   [segments]atomic.Pointer[T]
+	seg   [1 << segmentBits]atomic.Pointer[T]
 }
 
 const (
 	arrayBias   = 512
-	arrayMinLen = 10                         // bits.Len of the smallest biased number
-	segments    = 4 * (32 - arrayMinLen + 1) // every biased number below 1<<32
+	shiftMin    = 7 // of element 0
+	segmentBits = 7 // room for Segments, without a bounds check
 )
+
+// Segments is the number of segments an array can have.
+const Segments = 4 * (30 - shiftMin)
 
 // NewArray returns an empty array whose segments come from a.
 func NewArray[T uint32 | uint64](a *Arena) *Array[T] { return &Array[T]{arena: a} }
 
-func locate(i uint32) (seg int, off uintptr) {
+func locate(i uint32) (seg uint, off uint32) {
 	j := i + arrayBias
-	n := bits.Len32(j)
-	shift := uint(n-3) & 31
-	return (n-arrayMinLen)<<2 | int(j>>shift&3), uintptr(j & (1<<shift - 1))
+	shift := uint(bits.Len32(j)-3) & 31
+	k := j >> shift
+	return 4*shift + uint(k) - 32, j - k<<shift
 }
 
 // segmentLen returns the number of elements in segment s.
-func segmentLen(s int) int { return 1 << (s>>2 + arrayMinLen - 3) }
+func segmentLen(s uint) uint32 { return 1 << (s/4 + shiftMin) }
 
 // At returns element i, or nil if its segment has not been made by [Array.Grow].
 func (a *Array[T]) At(i uint32) *T {
-	s, off := locate(i)
-	// Ordering: pairs with the Store in makeSegment; a segment is zeroed before it
-	// is seen. Not seen yet is the same as not made yet.
-	base := a.seg[s].Load()
-	if base == nil {
+	if s, _ := locate(i); a.seg[s].Load() == nil {
 		return nil
 	}
-	// Same as: segment[s][off]
+	return a.Made(i)
+}
+
+// Made returns element i, whose segment has been made. It is At in a form small
+// enough to be inlined.
+func (a *Array[T]) Made(i uint32) *T {
+	s, off := locate(i)
+	// Ordering: pairs with the Store in makeSegment; a segment is zeroed before it
+	// is seen.
+	base := a.seg[s%(1<<segmentBits)].Load()
+	// Same as: &segment[s][off]
 	// Safety: off < segmentLen(s) by construction.
-	return (*T)(unsafe.Add(unsafe.Pointer(base), off*unsafe.Sizeof(*base)))
+	return (*T)(unsafe.Add(unsafe.Pointer(base), uintptr(off)*unsafe.Sizeof(*base)))
 }
 
 // Grow makes the segments of elements first to last. On an error those made so
@@ -76,7 +85,7 @@ func (a *Array[T]) GrowFilled(i uint32, fill func(at func(uint32) *T)) error {
 	return a.makeSegment(s, fill)
 }
 
-func (a *Array[T]) makeSegment(s int, fill func(at func(uint32) *T)) error {
+func (a *Array[T]) makeSegment(s uint, fill func(at func(uint32) *T)) error {
 	if a.seg[s].Load() != nil {
 		return nil
 	}
@@ -104,22 +113,19 @@ func element[T uint32 | uint64](base *T, i uint32) *T {
 	_, off := locate(i)
 	// Same as: segment[off]
 	// Safety: off < segmentLen by construction.
-	return (*T)(unsafe.Add(unsafe.Pointer(base), off*unsafe.Sizeof(*base)))
+	return (*T)(unsafe.Add(unsafe.Pointer(base), uintptr(off)*unsafe.Sizeof(*base)))
 }
 
 // Segment returns the first and last element of the segment that holds element i:
 // what GrowFilled makes at once.
 func Segment(i uint32) (first, last uint32) {
 	s, off := locate(i)
-	first = i - uint32(off)
-	return first, first + uint32(segmentLen(s)) - 1
+	first = i - off
+	return first, first + segmentLen(s) - 1
 }
 
 // SegmentNumber returns which segment holds element i, below [Segments].
 func SegmentNumber(i uint32) int {
 	s, _ := locate(i)
-	return s
+	return int(s)
 }
-
-// Segments is the number of segments an array can have.
-const Segments = segments

@@ -3,7 +3,6 @@
 package region
 
 import (
-	"os"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
@@ -11,71 +10,111 @@ import (
 
 const canMap = true
 
-// mappings are the anonymous mappings of one arena.
-type mappings struct{ spans []mapping }
+// mappings are the mapped chunks of one arena. A nil *mappings has none.
+type mappings struct{ chunks []mapping }
 
 type mapping struct {
-	base  unsafe.Pointer
-	bytes uintptr
+	whole      unsafe.Pointer // as mapped
+	wholeBytes uintptr
+	base       unsafe.Pointer // the part that is used, aligned to blocks
+	blocks     []block
 }
 
-// add maps at least n zeroed bytes and returns the part to hand out.
-func (m *mappings) add(n uintptr) (unsafe.Pointer, uintptr, error) {
-	huge := n >= hugeChunkMin
-	n = roundUp(n, pageBytes)
-	whole := n
-	if huge {
-		n = roundUp(n, hugeBytes)
-		whole = n + hugeBytes
-	}
-	base, err := unix.MmapPtr(-1, 0, nil, whole, unix.PROT_READ|unix.PROT_WRITE,
+// block is the account of one block, in bytes.
+type block struct{ charged, live uintptr }
+
+// add maps n zeroed bytes, a multiple of the block size.
+func (m *mappings) add(n uintptr) (unsafe.Pointer, error) {
+	// One block more, to have room for the alignment.
+	whole, err := unix.MmapPtr(-1, 0, nil, n+blockBytes, unix.PROT_READ|unix.PROT_WRITE,
 		unix.MAP_ANON|unix.MAP_PRIVATE|unix.MAP_NORESERVE)
 	if err != nil {
-		return nil, 0, err
+		return nil, err
 	}
-	m.spans = append(m.spans, mapping{base, whole})
-	if huge {
-		// Same as: the first huge-page boundary in the mapping.
-		// Safety: the mapping is one huge page longer than n.
-		base = unsafe.Add(base, -uintptr(base)&(hugeBytes-1))
-		// Advice only: where huge pages are off, small ones serve.
-		_ = advise(base, n, unix.MADV_HUGEPAGE)
-	}
-	return base, n, nil
+	// Same as: the first block boundary in the mapping.
+	// Safety: the mapping is one block longer than n.
+	base := unsafe.Add(whole, -uintptr(whole)&(blockBytes-1))
+	// Advice only: where huge pages are off, small ones serve.
+	_ = advise(base, n, unix.MADV_HUGEPAGE)
+	m.chunks = append(m.chunks, mapping{whole, n + blockBytes, base, make([]block, n/blockBytes)})
+	return base, nil
 }
 
-// discard gives back the whole pages within [p, p+n) if a mapping of ours holds
-// them; p may also point into the Go heap, where there is nothing to do.
-func (m *mappings) discard(p unsafe.Pointer, n uintptr) {
-	lead := -uintptr(p) & (pageBytes - 1)
-	if n < lead+pageBytes || !m.holds(p) {
-		return
+// find returns the chunk that p points into, or nil if it is not a mapped one.
+func (m *mappings) find(p unsafe.Pointer) *mapping {
+	if m == nil {
+		return nil
 	}
-	// Same as: the whole pages of p[:n].
-	// Safety: lead and the rounded length stay within n.
-	_ = advise(unsafe.Add(p, lead), (n-lead)&^(pageBytes-1), unix.MADV_DONTNEED)
-}
-
-func (m *mappings) holds(p unsafe.Pointer) bool {
-	for _, s := range m.spans {
-		if uintptr(p)-uintptr(s.base) < s.bytes {
-			return true
+	for i := range m.chunks {
+		c := &m.chunks[i]
+		if uintptr(p)-uintptr(c.base) < uintptr(len(c.blocks))*blockBytes {
+			return c
 		}
 	}
-	return false
+	return nil
+}
+
+func (m *mappings) holds(p unsafe.Pointer) bool { return m.find(p) != nil }
+
+// each calls f for every block that [p, p+n) has a part in, with the length of that.
+func (c *mapping) each(p unsafe.Pointer, n uintptr, f func(i, part uintptr)) {
+	for off := uintptr(p) - uintptr(c.base); n > 0; {
+		part := min(n, blockBytes-off%blockBytes)
+		f(off/blockBytes, part)
+		off += part
+		n -= part
+	}
+}
+
+// charge notes that the span [p, p+n) is in use.
+func (m *mappings) charge(p unsafe.Pointer, n uintptr) {
+	c := m.find(p)
+	if c == nil {
+		return
+	}
+	c.each(p, n, func(i, part uintptr) {
+		c.blocks[i].charged += part
+		c.blocks[i].live += part
+	})
+}
+
+// release notes that the span [p, p+n) is not in use any more, gives those blocks of
+// it back that are not in use at all, and returns how many bytes had been charged in
+// them. free is where the next span will start: its block is in use.
+func (m *mappings) release(p unsafe.Pointer, n uintptr, free unsafe.Pointer) (given uintptr) {
+	c := m.find(p)
+	if c == nil {
+		return 0
+	}
+	c.each(p, n, func(i, part uintptr) {
+		b := &c.blocks[i]
+		b.live -= part
+		// Same as: base[i*blockBytes:]
+		// Safety: i < len(blocks).
+		start := unsafe.Add(c.base, i*blockBytes)
+		if b.live == 0 && uintptr(free)-uintptr(start) >= blockBytes {
+			_ = advise(start, blockBytes, unix.MADV_DONTNEED)
+			given += b.charged
+			b.charged = 0
+		}
+	})
+	return given
 }
 
 func (m *mappings) discardAll() {
-	for _, s := range m.spans {
-		_ = advise(s.base, s.bytes, unix.MADV_DONTNEED)
+	if m == nil {
+		return
+	}
+	for _, c := range m.chunks {
+		_ = advise(c.base, uintptr(len(c.blocks))*blockBytes, unix.MADV_DONTNEED)
 	}
 }
 
 func (m *mappings) unmap() {
-	for _, s := range m.spans {
-		_ = unix.MunmapPtr(s.base, s.bytes)
+	for _, c := range m.chunks {
+		_ = unix.MunmapPtr(c.whole, c.wholeBytes)
 	}
-	m.spans = nil
+	m.chunks = nil
 }
 
 func advise(p unsafe.Pointer, n uintptr, advice int) error {
@@ -83,5 +122,3 @@ func advise(p unsafe.Pointer, n uintptr, advice int) error {
 	// Safety: the caller passes a range inside one mapping.
 	return unix.Madvise(unsafe.Slice((*byte)(p), n), advice)
 }
-
-var pageBytes = uintptr(os.Getpagesize())

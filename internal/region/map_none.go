@@ -9,9 +9,9 @@ const canMap = false
 // mappings does not exist where every chunk is a Go object.
 type mappings struct{}
 
-func (*mappings) add(uintptr) (unsafe.Pointer, uintptr, error) {
-	panic("unreachable: no mappings here")
-}
-func (*mappings) discard(unsafe.Pointer, uintptr) {}
-func (*mappings) discardAll()                     {}
-func (*mappings) unmap()                          {}
+func (*mappings) add(uintptr) (unsafe.Pointer, error)                             { panic("unreachable: nothing is mapped here") }
+func (*mappings) charge(unsafe.Pointer, uintptr)                                  {}
+func (*mappings) release(unsafe.Pointer, uintptr, unsafe.Pointer) (given uintptr) { return 0 }
+func (*mappings) holds(unsafe.Pointer) bool                                       { return false }
+func (*mappings) discardAll()                                                     {}
+func (*mappings) unmap()                                                          {}

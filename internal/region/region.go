@@ -5,21 +5,27 @@
 //
 //   - A span is what a caller asks for: zeroed, 64-byte aligned, never moved.
 //   - A chunk is what the system is asked for; spans are cut from chunks in order.
+//   - A block is 2 MiB of a mapped chunk, one huge page where there are any.
 //   - A [Budget] is a hard limit in bytes, shared by everything in one context.
 //
 // # Structure
 //
-//	Arena ── chunk 8 KiB (Go heap) ── chunk 16 KiB (Go heap) ── ... ── chunk 64 KiB.. (mmap)
-//	          │span│span│...│
+//	Arena ── chunk 8 KiB │span│span│..  span  span ── chunk 2 MiB │span│.. ── 4 MiB │block│block│ ── ...
+//	         Go heap                    Go objects    mapped
 //
-// A new chunk is as large as everything handed out before, so an arena of n
-// bytes has O(log n) chunks, and a small context costs no system call. From 64
-// KiB on, chunks are anonymous mappings on 64-bit Linux: the garbage collector
-// neither scans nor counts them, and pages can be given back one span at a time.
-// Chunks of 4 MiB and more are aligned to, and ask for, huge pages. Under -race
-// (the detector does not see foreign memory), on 32-bit and off Linux every chunk
-// is a pointer-free Go object, and its spans are kept alive by whoever points
-// into them.
+// The first 256 KiB come from the Go heap, so a small context makes no system call:
+// spans below 2 KiB from chunks, larger ones each as an object. From there on, chunks are
+// anonymous mappings on 64-bit Linux, aligned to huge pages and advised to use them: the
+// garbage collector neither scans nor counts them, and a page fault, which costs more
+// than 10 us in some virtual machines, comes once in 2 MiB. A chunk is as large as
+// everything handed out before, so an arena of n bytes has O(log n) of them. Under -race
+// (the detector does not see foreign memory), on 32-bit and off Linux all memory is
+// pointer-free Go objects, kept alive by whoever points into them.
+//
+// A released span is not given back by itself: to take a piece out of a huge page breaks
+// the page up, and costs more than the piece is worth. A block is given back when all
+// spans in it have been released. Tables that grow together die together, so few blocks
+// stay; keep what lives long in an arena of its own.
 //
 // # Guarantees
 //
@@ -29,7 +35,8 @@
 //     That is what lets lock-free readers be late.
 //   - [Arena.Close] gives all pages back at once. An arena dropped without Close
 //     gives them back when the garbage collector finds it.
-//   - A Budget is never exceeded, not even for a moment.
+//   - A Budget is never exceeded, not even for a moment, and counts what has not been
+//     given back.
 //
 // # Limits
 //
@@ -84,16 +91,17 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 const Alignment = 64
 
 const (
-	chunkBytesMin = 8 << 10
-	chunkBytesMax = 64 << 20
-	mapBytesMin   = 64 << 10 // smaller chunks come from the Go heap
-	hugeBytes     = 2 << 20
-	hugeChunkMin  = 4 << 20 // a chunk half of which might stay empty is not worth huge pages below this
+	chunkBytes   = 8 << 10
+	ownSpanMin   = 2 << 10
+	heapBytesMax = 256 << 10 // what an arena takes from the Go heap, where it can map
+	mapBytesMax  = 64 << 20  // for one chunk of more than one span
+	blockBytes   = 2 << 20
 )
 
 // Arena hands out spans. Safe for concurrent use.
 type Arena struct {
 	budget *Budget
+	used   atomic.Int64 // this arena's part of the budget
 
 	mu     sync.Mutex
 	closed bool
@@ -127,7 +135,16 @@ func (a *Arena) Alloc(n uintptr) (unsafe.Pointer, error) {
 		a.budget.Give(int64(n))
 		return nil, err
 	}
+	a.used.Add(int64(n))
 	return p, nil
+}
+
+// Used returns the bytes that the arena has taken from the budget and not given back.
+func (a *Arena) Used() int64 { return a.used.Load() }
+
+func (a *Arena) give(n uintptr) {
+	a.used.Add(-int64(n))
+	a.budget.Give(int64(n))
 }
 
 func (a *Arena) cut(n uintptr) (unsafe.Pointer, error) {
@@ -136,51 +153,67 @@ func (a *Arena) cut(n uintptr) (unsafe.Pointer, error) {
 	if a.closed {
 		return nil, ErrClosed
 	}
+	if a.own(n) {
+		a.total += n
+		return heapSpan(n), nil
+	}
 	if n > a.left {
-		size := min(max(a.total, chunkBytesMin), chunkBytesMax)
-		if err := a.addChunk(max(n, size)); err != nil {
+		if err := a.addChunk(n); err != nil {
 			return nil, err
 		}
 	}
 	p := a.free
 	a.left -= n
 	a.total += n
+	a.free = nil // a span of the next chunk comes next
 	if a.left > 0 {
 		// Same as: p[n:]
 		// Safety: n < the bytes left of the chunk that p points into.
 		a.free = unsafe.Add(p, n)
 	}
+	a.maps.charge(p, n)
 	return p, nil
 }
 
+// own tells whether a span becomes a Go object of its own, which the garbage
+// collector takes back when it is released.
+func (a *Arena) own(n uintptr) bool {
+	return n >= ownSpanMin && (!canMap || a.total+n <= heapBytesMax)
+}
+
+// addChunk makes a chunk for at least n bytes the newest one.
 func (a *Arena) addChunk(n uintptr) error {
-	if canMap && n >= mapBytesMin {
-		if a.maps == nil {
-			a.maps = new(mappings)
-			// The mappings outlive Close: late readers may still look at them.
-			// They go when nobody can reach the arena any more.
-			runtime.AddCleanup(a, (*mappings).unmap, a.maps)
-		}
-		p, got, err := a.maps.add(n)
-		if err != nil {
-			return fmt.Errorf("mapping %d bytes: %w", n, err)
-		}
-		a.free, a.left = p, got
+	if n < ownSpanMin && (!canMap || a.total+chunkBytes <= heapBytesMax) {
+		a.free, a.left = heapSpan(chunkBytes), chunkBytes
 		return nil
 	}
-	n = roundUp(n, Alignment)
+	if a.maps == nil {
+		a.maps = new(mappings)
+		// The mappings outlive Close: late readers may still look at them.
+		// They go when nobody can reach the arena any more.
+		runtime.AddCleanup(a, (*mappings).unmap, a.maps)
+	}
+	n = roundUp(max(n, min(a.total, mapBytesMax)), blockBytes)
+	p, err := a.maps.add(n)
+	if err != nil {
+		return fmt.Errorf("mapping %d bytes: %w", n, err)
+	}
+	a.free, a.left = p, n
+	return nil
+}
+
+// heapSpan returns n zeroed bytes of the Go heap.
+func heapSpan(n uintptr) unsafe.Pointer {
 	words := make([]uint64, (n+Alignment)/8)
 	p := unsafe.Pointer(unsafe.SliceData(words))
 	// Same as: the first 64-byte boundary in words.
 	// Safety: words is one alignment longer than n.
-	a.free = unsafe.Add(p, -uintptr(p)&(Alignment-1))
-	a.left = n
-	return nil
+	return unsafe.Add(p, -uintptr(p)&(Alignment-1))
 }
 
-// Release gives the pages of a span back and its bytes to the budget. The caller
-// must have been given p by Alloc(n), and must not release it twice; see the
-// package doc for what late readers see.
+// Release says that a span is not needed any more; see the package doc for when it
+// is given back to the system and the budget. The caller must have been given p by
+// Alloc(n), and must not release it twice.
 func (a *Arena) Release(p unsafe.Pointer, n uintptr) {
 	n = roundUp(n, Alignment)
 	a.mu.Lock()
@@ -188,13 +221,14 @@ func (a *Arena) Release(p unsafe.Pointer, n uintptr) {
 	if a.closed {
 		return
 	}
-	a.budget.Give(int64(n))
-	if a.maps != nil {
-		a.maps.discard(p, n)
+	if n >= ownSpanMin && !a.maps.holds(p) {
+		a.give(n) // the garbage collector has it
+	} else {
+		a.give(a.maps.release(p, n, a.free))
 	}
 }
 
-// Close gives everything back. The caller sees to it that nobody relies on the
+// Close gives everything back, to the system and the budget. The caller sees to it that nobody relies on the
 // contents any more. A second Close does nothing.
 func (a *Arena) Close() {
 	a.mu.Lock()
@@ -203,10 +237,9 @@ func (a *Arena) Close() {
 		return
 	}
 	a.closed = true
+	a.give(uintptr(a.used.Load()))
 	a.free, a.left = nil, 0
-	if a.maps != nil {
-		a.maps.discardAll()
-	}
+	a.maps.discardAll()
 }
 
 func roundUp(n, to uintptr) uintptr { return (n + to - 1) &^ (to - 1) }

@@ -1,0 +1,130 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"math"
+	"slices"
+	"strconv"
+	"strings"
+
+	"github.com/objhash/objhash/bench/target"
+)
+
+// ErrChoice is what the functions of this file return, wrapped, for a name or
+// number that a person got wrong. The message says what would be right.
+var ErrChoice = errors.New("invalid choice")
+
+// ChooseProfiles returns the canonical profiles of those names, in that order.
+func ChooseProfiles(names []string) ([]Profile, error) {
+	return choose("profile", names, Profiles(), func(p Profile) string { return p.Name })
+}
+
+// ChooseTargets returns the targets of those names, in that order.
+func ChooseTargets(names []string) ([]target.Spec, error) {
+	return choose("target", names, target.All(), func(s target.Spec) string { return s.Name })
+}
+
+// choose finds all names; "all" and no name at all stand for everything.
+func choose[T any](what string, names []string, all []T, nameOf func(T) string) (chosen []T, err error) {
+	known := make([]string, len(all))
+	for i, t := range all {
+		known[i] = nameOf(t)
+	}
+	if len(names) == 0 {
+		return all, nil
+	}
+	for _, name := range names {
+		if name == "all" {
+			return all, nil
+		}
+		i := slices.Index(known, name)
+		if i < 0 {
+			return nil, unknown(what, name, known)
+		}
+		if !slices.ContainsFunc(chosen, func(t T) bool { return nameOf(t) == name }) {
+			chosen = append(chosen, all[i])
+		}
+	}
+	return chosen, nil
+}
+
+func unknown(what, name string, known []string) error {
+	hint := ""
+	if n := nearest(name, known); n != "" {
+		hint = fmt.Sprintf("; did you mean %q?", n)
+	}
+	return fmt.Errorf("%w: unknown %s %q%s (there are: %s, or all)", ErrChoice, what, name, hint, strings.Join(known, ", "))
+}
+
+// nearest returns the known name that a few slips turn into name, or "".
+func nearest(name string, known []string) string {
+	best, at := 1+len(name)/3, ""
+	for _, k := range known {
+		if d := slips(name, k); d < best || d == best && at == "" {
+			best, at = d, k
+		}
+	}
+	return at
+}
+
+// slips is the least number of letters to insert, delete or replace
+// (Levenshtein's distance).
+func slips(a, b string) int {
+	row := make([]int, len(b)+1)
+	for j := range row {
+		row[j] = j
+	}
+	for i := range len(a) {
+		diagonal := row[0]
+		row[0] = i + 1
+		for j := range len(b) {
+			replace := diagonal
+			if a[i] != b[j] {
+				replace++
+			}
+			diagonal = row[j+1]
+			row[j+1] = min(replace, row[j]+1, diagonal+1)
+		}
+	}
+	return row[len(b)]
+}
+
+// ParseCounts reads numbers as people write them: 1000000, 1_000_000, 1e6,
+// 10k, 1M. Each must be in 1..most. what names them in errors.
+func ParseCounts(what string, words []string, most int) (counts []int, err error) {
+	for _, word := range words {
+		n, err := parseCount(word)
+		if err != nil || n < 1 || n > float64(most) || n != math.Trunc(n) {
+			return nil, fmt.Errorf("%w: %q is no number of %s; want a whole number from 1 to %s, like 1000000, 1_000_000, 1e6 or 10k",
+				ErrChoice, word, what, grouped(most))
+		}
+		if !slices.Contains(counts, int(n)) {
+			counts = append(counts, int(n))
+		}
+	}
+	return counts, nil
+}
+
+func parseCount(word string) (float64, error) {
+	scale := 1.0
+	if n := len(word) - 1; n > 0 {
+		switch word[n] {
+		case 'k', 'K':
+			scale, word = 1e3, word[:n]
+		case 'm', 'M':
+			scale, word = 1e6, word[:n]
+		}
+	}
+	if strings.ContainsAny(word, "xXpP") { // ParseFloat knows hexadecimal
+		return 0, strconv.ErrSyntax
+	}
+	n, err := strconv.ParseFloat(strings.ReplaceAll(word, "_", ""), 64)
+	return n * scale, err
+}
+
+// The largest numbers a run accepts.
+const (
+	ThreadsMax = 100_000
+	TrialsMax  = 10_000
+)

@@ -1,0 +1,80 @@
+// Package bench measures targets under load profiles, and shows that what it
+// measured was right.
+//
+// # Terminology
+//
+//   - A target (package target) is a table that gives each address one objref.
+//   - A profile is a described, seeded, reproducible workload: [Profile].
+//   - A workload is a profile with its size: every operation of every thread,
+//     made before anything is timed, the same for all targets.
+//   - A trial is one target doing one workload once. A workload that is over
+//     too soon to be timed is done on several fresh tables in a row.
+//   - A block is the slice of operations a target gets in one call: [BlockOps].
+//   - ns/op is the wall time from the common start of all threads to the end of
+//     the last, divided by all operations of all threads. Two threads without a
+//     conflict halve it.
+//
+// # Structure
+//
+//	Profile -> Workload -> trial(target) -> verification -> samples -> Report
+//	                          ^                                |
+//	                          +--- next target, random order --+
+//
+// [Run] goes through the cells (profile, objects, threads) one by one. In a
+// cell it makes the workload, then does rounds; in each round every target has
+// one trial, in an order that the seed shuffles anew. The first round warms up
+// and is not counted. A trial collects garbage, makes the table, does the
+// phases, closes it; the harness times the phases that the profile says are
+// timed. What is excluded: making the workload, making and closing the table,
+// the phases that prepare, opening the workers, verification. What is
+// included: closing the workers, since that makes visible what they kept back.
+//
+// # Guarantees
+//
+//   - Every target of a cell does the same operations on the same addresses.
+//   - The same seed gives the same workload, on every machine, whatever the
+//     number of threads; that number only says how it is cut. (A trace is cut
+//     by holder, so there the order differs.)
+//   - Every trial is verified from its own results, the warm-up too: each
+//     object met is found, has one objref, shares it with no other; objrefs are
+//     above 0; as many encounters were first as there are objects; lookups
+//     found all that is there and nothing else; records, where the target
+//     keeps them, say what was encountered. A target that fails is reported as
+//     failed, has no times, and takes no part in later rounds of the cell.
+//   - What was measured before an interruption is in the report.
+//
+// # Statistics
+//
+// The figure is the median of the trials, with a 95 % interval of the median
+// that assumes nothing of the distribution (golang.org/x/perf/benchmath). That
+// takes 6 trials; with fewer, the interval is the smallest and the largest
+// value and says so.
+//
+// # Memory
+//
+// bytes_per_object is the target's own exact account where it keeps one
+// ([target.Target.Bytes]), divided by the objects in it. For the others it is
+// the growth of the live Go heap from before the table was made to after the
+// timed part, garbage collected both times. Results say which it is.
+//
+// # Limits
+//
+// The harness keeps a workload in memory: 14 bytes per operation. Its slices
+// are part of the Go heap, so the garbage collector runs less often during a
+// trial than in a program that has nothing but the table: that favours targets
+// that allocate.
+//
+// So does the heap itself: between trials it is collected but not given back
+// to the system, so after the warm-up a target that allocates from it gets
+// memory that has been touched before, as in a program that has run for a
+// while; a target that maps its memory gets untouched pages each time and pays
+// for the faults.
+//
+// What a trial writes beside the table, one objref per operation, passes
+// through the caches in order and is part of the time of every target alike.
+//
+// # Prior art
+//
+// fio and YCSB for profiles, google/benchmark for interleaved trials,
+// golang.org/x/perf for the statistics.
+package bench

@@ -1,0 +1,197 @@
+package bench
+
+import (
+	"github.com/objhash/objhash/bench/keys"
+)
+
+// Op is what the operations of a phase do.
+type Op string
+
+const (
+	Encounter Op = "encounter" // look up or add
+	Lookup    Op = "lookup"    // look up only
+)
+
+// Draw is how a phase chooses the addresses of its operations.
+type Draw string
+
+const (
+	// Each takes every object once per pass, each pass in a random order of
+	// its own.
+	Each Draw = "each"
+	// Absent is Each over as many addresses that were never added, from the
+	// same areas.
+	Absent Draw = "absent"
+	// Zipf draws objects by Zipf's law with exponent Theta; which object has
+	// which rank is random.
+	Zipf Draw = "zipf"
+	// Tasks lets task after task meet the same Shared objects in the same
+	// order, as a walk of a shared fd table does, and then one of its own.
+	Tasks Draw = "tasks"
+	// Recorded takes the operations of the trace, in its order.
+	Recorded Draw = "recorded"
+)
+
+// Phase is a part of a profile in which all threads do operations of one sort.
+// Between two phases all threads wait for each other.
+type Phase struct {
+	Name string
+	Op   Op
+	Draw Draw
+
+	// PerObject is the number of operations per object, for Each, Absent (both
+	// whole passes) and Zipf.
+	PerObject int
+
+	// AtLeast is the number of operations below which further passes are added,
+	// so that a small table is looked up in for long enough to be timed. For
+	// Each and Absent.
+	AtLeast int
+
+	Theta  float64 // exponent, for Zipf
+	Shared int     // objects of the shared fd table, for Tasks
+
+	Timed bool
+}
+
+// Profile is a workload as it is described to people. It is data: all that a
+// workload is made from, but for its size, the seed, and a trace.
+type Profile struct {
+	Name    string
+	Summary string // one line
+
+	// Objects is the size that is used unless another is asked for; 0: the
+	// trace has its own.
+	Objects int
+
+	// Presized says that targets are told the number of objects beforehand.
+	Presized bool
+
+	// Kinds are the names of the kinds of objects. Objects have them in turn;
+	// of Tasks, the shared objects have the first and the others the last.
+	Kinds []string
+
+	Keys   keys.Model
+	Phases []Phase
+}
+
+// LookupsAtLeast is how many lookups a timed phase has, however small the
+// table: some milliseconds of the fastest target.
+const LookupsAtLeast = 1 << 20
+
+const defaultObjects = 100_000
+
+// Profiles returns the canonical profiles.
+func Profiles() []Profile {
+	files := []string{"file"}
+	fill := Phase{Name: "fill", Op: Encounter, Draw: Each, PerObject: 1}
+	return []Profile{
+		{
+			Name:     "lookup-hit",
+			Summary:  "lookups of objects that are all there, in random order, in a presized table",
+			Objects:  defaultObjects,
+			Presized: true,
+			Kinds:    files,
+			Keys:     keys.Mixed(),
+			Phases: []Phase{fill, {
+				Name: "lookup", Op: Lookup, Draw: Each, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true,
+			}},
+		},
+		{
+			Name:     "lookup-miss",
+			Summary:  "lookups of addresses that are not there, from the same areas as those that are",
+			Objects:  defaultObjects,
+			Presized: true,
+			Kinds:    files,
+			Keys:     keys.Mixed(),
+			Phases: []Phase{fill, {
+				Name: "lookup", Op: Lookup, Draw: Absent, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true,
+			}},
+		},
+		{
+			Name:     "first-pass",
+			Summary:  "every encounter is the first of its object, in a presized table",
+			Objects:  defaultObjects,
+			Presized: true,
+			Kinds:    files,
+			Keys:     keys.Mixed(),
+			Phases:   []Phase{{Name: "encounter", Op: Encounter, Draw: Each, PerObject: 1, Timed: true}},
+		},
+		{
+			Name:    "grow",
+			Summary: "first-pass into a table that does not know how many objects will come",
+			Objects: defaultObjects,
+			Kinds:   files,
+			Keys:    keys.Mixed(),
+			Phases:  []Phase{{Name: "encounter", Op: Encounter, Draw: Each, PerObject: 1, Timed: true}},
+		},
+		{
+			// Unpresized, since a checkpoint learns the number of its objects
+			// by making it. Objects that no draw hits are not in the table;
+			// results say how many distinct ones were.
+			Name:    "checkpoint-zipf",
+			Summary: "8 encounters per object of 8 kinds, Zipf 0.99, into an empty table that is not presized",
+			Objects: defaultObjects,
+			Kinds:   []string{"file", "mm", "fs", "files", "sighand", "socket", "inode", "anon"},
+			Keys:    keys.Mixed(),
+			Phases: []Phase{{
+				Name: "checkpoint", Op: Encounter, Draw: Zipf, Theta: 0.99, PerObject: 8, Timed: true,
+			}},
+		},
+		{
+			Name:    "fork-storm",
+			Summary: "thousands of tasks meet the same 32 files of a shared fd table, and one mm each of their own",
+			Objects: 10_000,
+			Kinds:   []string{"file", "mm"},
+			Keys:    keys.Mixed(),
+			Phases: []Phase{{
+				Name: "walk", Op: Encounter, Draw: Tasks, Shared: 32, Timed: true,
+			}},
+		},
+		{
+			Name:    "replay",
+			Summary: "the encounters of a recorded trace in its order, into a table that is not presized",
+			Phases:  []Phase{{Name: "replay", Op: Encounter, Draw: Recorded, Timed: true}},
+		},
+	}
+}
+
+// FindProfile returns the canonical profile of that name.
+func FindProfile(name string) (Profile, bool) {
+	for _, p := range Profiles() {
+		if p.Name == name {
+			return p, true
+		}
+	}
+	return Profile{}, false
+}
+
+// recorded says whether the profile replays a trace.
+func (p *Profile) recorded() bool {
+	for _, ph := range p.Phases {
+		if ph.Draw == Recorded {
+			return true
+		}
+	}
+	return false
+}
+
+// count is the number of operations of a phase that is not Recorded.
+func (ph *Phase) count(objects int) int {
+	switch ph.Draw {
+	case Tasks:
+		shared, tasks := ph.tasks(objects)
+		return tasks * (shared + 1)
+	case Zipf:
+		return max(ph.PerObject, 1) * objects
+	default:
+		return max(ph.PerObject, 1, (ph.AtLeast+objects-1)/objects) * objects
+	}
+}
+
+// tasks divides the objects: so many are shared, and each task has one of its
+// own. At least half are tasks'.
+func (ph *Phase) tasks(objects int) (shared, tasks int) {
+	shared = max(1, min(ph.Shared, objects/2))
+	return shared, max(1, objects-shared)
+}

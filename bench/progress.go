@@ -1,0 +1,45 @@
+package bench
+
+import (
+	"fmt"
+	"io"
+	"time"
+)
+
+// NewProgress returns a printer of progress: on a terminal one line that is
+// drawn over, otherwise a line for each cell. It prints between trials only.
+// Call the second function before anything else is printed.
+func NewProgress(w io.Writer, terminal bool) (tell func(Progress), done func()) {
+	if terminal {
+		const erase = "\r\x1b[K"
+		tell = func(p Progress) {
+			fmt.Fprintf(w, erase+"%s: %s, %s", p.where(), p.what(), p.Elapsed.Round(time.Second))
+		}
+		return tell, func() { fmt.Fprint(w, erase) }
+	}
+	tell = func(p Progress) {
+		if p.MakingWorkload {
+			fmt.Fprintf(w, "%s\n", p.where())
+		}
+	}
+	return tell, func() {}
+}
+
+func (p Progress) where() string {
+	s := fmt.Sprintf("[%d/%d] %s", p.Cell, p.Cells, p.Profile)
+	if p.Objects > 0 {
+		s += ", " + plural(p.Objects, "object")
+	}
+	return s + ", " + plural(p.Threads, "thread")
+}
+
+func (p Progress) what() string {
+	switch {
+	case p.MakingWorkload:
+		return "making the workload"
+	case p.Round < warmups:
+		return p.Target + ", warm-up"
+	default:
+		return fmt.Sprintf("%s, trial %d of %d", p.Target, p.Round-warmups+1, p.Rounds-warmups)
+	}
+}

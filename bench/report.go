@@ -1,0 +1,121 @@
+package bench
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+
+	"github.com/objhash/objhash/bench/machine"
+)
+
+// Schema names the format of a Report as JSON. Fields may be added to it; a
+// field that is there keeps its meaning.
+const Schema = "objhash.crbench/1"
+
+// Unit says what ns_per_op is.
+const Unit = "ns/op (wall / all operations)"
+
+// Report is everything a run found out.
+type Report struct {
+	Schema  string      `json:"schema"`
+	Command string      `json:"command,omitempty"`
+	Seed    uint64      `json:"seed"`
+	Trace   string      `json:"trace,omitempty"` // what replay replayed
+	Unit    string      `json:"unit"`
+	Env     machine.Env `json:"env"`
+	Results []*Result   `json:"results"`
+	Skipped []Skipped   `json:"skipped,omitempty"`
+
+	Warnings []string `json:"warnings,omitempty"`
+
+	// Incomplete says that the run was interrupted: some results are missing
+	// or have fewer trials than asked for.
+	Incomplete bool `json:"incomplete,omitempty"`
+}
+
+// Result is one target in one cell.
+type Result struct {
+	Profile string `json:"profile"`
+	Target  string `json:"target"`
+	Objects int    `json:"objects"`
+	Threads int    `json:"threads"`
+	Ops     int    `json:"ops"`    // timed operations of a trial
+	Trials  int    `json:"trials"` // counted, without the warm-up
+
+	// NsPerOp and BytesPerObject are null where there is no measurement: the
+	// target failed, or the run was interrupted before its first trial.
+	NsPerOp        *Interval `json:"ns_per_op"`
+	BytesPerObject *float64  `json:"bytes_per_object"`
+
+	// Verified says that all its trials were right.
+	Verified bool   `json:"verified"`
+	Error    string `json:"error,omitempty"` // why not
+
+	Distinct    int       `json:"distinct_objects"`       // that were in the table at the end
+	Tables      int       `json:"tables_per_trial"`       // that share the operations
+	Interval    string    `json:"interval,omitempty"`     // Interval95 or IntervalMinMax
+	BytesSource string    `json:"bytes_source,omitempty"` // BytesOwn or BytesHeap
+	SamplesNs   []float64 `json:"samples_ns,omitempty"`   // ns/op of each trial, in order
+
+	sampleBytes []float64
+}
+
+// Where a figure of bytes comes from.
+const (
+	BytesOwn  = "own account"
+	BytesHeap = "heap growth"
+)
+
+// Skipped is a target that a cell was not measured with.
+type Skipped struct {
+	Profile string `json:"profile"`
+	Target  string `json:"target"`
+	Objects int    `json:"objects"`
+	Threads int    `json:"threads"`
+	Reason  string `json:"reason"`
+}
+
+// Failed returns the results whose target was wrong.
+func (r *Report) Failed() (failed []*Result) {
+	for _, res := range r.Results {
+		if res.Error != "" {
+			failed = append(failed, res)
+		}
+	}
+	return failed
+}
+
+// WriteJSON writes the report as one JSON document.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	if err := e.Encode(r); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+// add records a trial that was right.
+func (res *Result) add(o Outcome) {
+	res.Trials++
+	res.SamplesNs = append(res.SamplesNs, float64(o.Elapsed.Nanoseconds())/float64(res.Ops))
+	ns, how := summarize(res.SamplesNs)
+	res.NsPerOp, res.Interval = &ns, how
+	res.BytesSource = BytesHeap
+	if o.Exact {
+		res.BytesSource = BytesOwn
+	}
+	res.sampleBytes = append(res.sampleBytes, float64(o.Bytes)/float64(res.Distinct))
+	b, _ := summarize(res.sampleBytes)
+	res.BytesPerObject = &b.Median
+	res.Verified = true
+}
+
+// fail records that the target was wrong. What it measured before is void.
+func (res *Result) fail(err error) {
+	res.Error = err.Error()
+	res.Verified = false
+	res.NsPerOp, res.BytesPerObject = nil, nil
+	res.Interval, res.BytesSource = "", ""
+	res.SamplesNs = nil
+}

@@ -1,0 +1,237 @@
+package bench
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"math/rand/v2"
+	"slices"
+	"time"
+
+	"github.com/objhash/objhash/bench/machine"
+	"github.com/objhash/objhash/bench/target"
+	"github.com/objhash/objhash/bench/trace"
+)
+
+// Config says what a run measures: each profile at each size on each number of
+// threads is a cell, and in each cell all targets are compared.
+type Config struct {
+	Profiles []Profile
+	Targets  []target.Spec
+	Objects  []int // empty: each profile's own
+	Threads  []int
+	Trials   int // counted ones; a warm-up round comes before
+	Seed     uint64
+
+	Trace     *trace.Trace // for profiles that replay one
+	TraceName string       // as reports call it
+
+	// TrialLimit skips a target of fixed size in cells where its warm-up takes
+	// longer; 0: none is skipped.
+	TrialLimit time.Duration
+
+	Command string // as reports quote it
+
+	// Progress is told what comes next, between trials; it may be nil.
+	Progress func(Progress)
+
+	// Save is given the report after each trial; it may be nil. An error ends
+	// the run.
+	Save func(*Report) error
+}
+
+// Progress is where a run is.
+type Progress struct {
+	Cell, Cells    int // from 1
+	Profile        string
+	Objects        int
+	Threads        int
+	Round, Rounds  int // from 0: the warm-up
+	Target         string
+	MakingWorkload bool // rather than doing a trial
+	Elapsed        time.Duration
+}
+
+// ErrInterrupted is what Run returns, with the report so far, if its context
+// ended before it was through.
+var ErrInterrupted = errors.New("interrupted")
+
+// warmups is the number of rounds that are done and verified but not counted.
+const warmups = 1
+
+// Run measures. The report is never nil.
+func Run(ctx context.Context, c Config) (*Report, error) {
+	r := &runner{
+		c:     c,
+		start: time.Now(),
+		watch: machine.NewWatch(),
+		report: &Report{
+			Schema: Schema, Command: c.Command, Seed: c.Seed, Trace: c.TraceName, Unit: Unit,
+			Env: machine.Read(), Results: []*Result{},
+		},
+	}
+	err := r.cells(ctx)
+	r.report.Env.StealPercent = r.watch.StealPercent()
+	r.report.Warnings = append(r.report.Warnings, r.watch.Warnings(r.report.Env.Cores)...)
+	if errors.Is(err, errStopped) {
+		r.report.Incomplete = true
+		err = ErrInterrupted
+	}
+	return r.report, errors.Join(err, r.save())
+}
+
+type runner struct {
+	c      Config
+	start  time.Time
+	watch  *machine.Watch
+	report *Report
+	at     Progress
+}
+
+func (r *runner) save() error {
+	if r.c.Save == nil {
+		return nil
+	}
+	return r.c.Save(r.report)
+}
+
+// cell is one comparison.
+type cell struct {
+	profile Profile
+	objects int
+	threads int
+}
+
+func (r *runner) plan() (cells []cell) {
+	for _, p := range r.c.Profiles {
+		sizes := r.c.Objects
+		if p.recorded() || len(sizes) == 0 {
+			sizes = []int{p.Objects}
+		}
+		for _, n := range sizes {
+			for _, t := range r.c.Threads {
+				cells = append(cells, cell{p, n, t})
+			}
+		}
+	}
+	return cells
+}
+
+func (r *runner) cells(ctx context.Context) error {
+	cells := r.plan()
+	for i, c := range cells {
+		r.at = Progress{
+			Cell: i + 1, Cells: len(cells), Profile: c.profile.Name, Objects: c.objects, Threads: c.threads,
+			Rounds: warmups + r.c.Trials, MakingWorkload: true,
+		}
+		r.tell()
+		if err := r.cell(ctx, c); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (r *runner) tell() {
+	if r.c.Progress != nil {
+		r.at.Elapsed = time.Since(r.start)
+		r.c.Progress(r.at)
+	}
+}
+
+// entrant is a target in a cell.
+type entrant struct {
+	spec    target.Spec
+	result  *Result
+	skipped bool
+}
+
+func (r *runner) cell(ctx context.Context, c cell) error {
+	w, err := NewWorkload(c.profile, Size{Objects: c.objects, Threads: c.threads, Seed: r.c.Seed, Trace: r.c.Trace})
+	if err != nil {
+		return err
+	}
+	if ctx.Err() != nil {
+		return errStopped
+	}
+	r.at.Objects, r.at.MakingWorkload = w.Objects, false
+	tables := tablesPerTrial(w.Ops())
+	entrants := r.entrants(w, tables)
+
+	// Rounds of different cells have different orders and hash seeds.
+	rng := rand.New(rand.NewPCG(r.c.Seed, uint64(r.at.Cell)<<32))
+	for round := range r.at.Rounds {
+		r.at.Round = round
+		trialSeed := rng.Uint64()
+		rng.Shuffle(len(entrants), func(i, j int) { entrants[i], entrants[j] = entrants[j], entrants[i] })
+		for i := range entrants {
+			e := &entrants[i]
+			r.at.Target = e.spec.Name
+			r.tell()
+			if err := r.trial(ctx, w, e, tables, trialSeed); err != nil {
+				return err
+			}
+		}
+		entrants = slices.DeleteFunc(entrants, func(e entrant) bool { return e.result.Error != "" || e.skipped })
+	}
+	return nil
+}
+
+// trial does one trial of the present round and records what came of it.
+func (r *runner) trial(ctx context.Context, w *Workload, e *entrant, tables int, seed uint64) error {
+	limited, cancel := ctx, context.CancelFunc(func() {})
+	if r.at.Round < warmups && e.spec.FixedSize && r.c.TrialLimit > 0 {
+		limited, cancel = context.WithTimeout(ctx, r.c.TrialLimit)
+	}
+	defer cancel()
+	o, err := w.Trial(limited, e.spec, tables, seed)
+	switch {
+	case ctx.Err() != nil:
+		return errStopped
+	case limited.Err() != nil:
+		r.skip(w, e.spec, fmt.Sprintf("its size is fixed, and a trial with so many objects takes longer than the trial limit of %s", r.c.TrialLimit))
+		r.report.Results = slices.DeleteFunc(r.report.Results, func(res *Result) bool { return res == e.result })
+		e.skipped = true
+	case err != nil:
+		e.result.fail(err)
+	case r.at.Round >= warmups:
+		e.result.add(o)
+	}
+	return r.save()
+}
+
+// entrants decides which targets take part, and makes their results.
+func (r *runner) entrants(w *Workload, tables int) (entrants []entrant) {
+	for _, spec := range r.c.Targets {
+		if spec.MaxThreads > 0 && w.Threads > spec.MaxThreads {
+			r.skip(w, spec, "serves at most "+plural(spec.MaxThreads, "thread"))
+			continue
+		}
+		res := &Result{
+			Profile: w.Profile.Name, Target: spec.Name, Objects: w.Objects, Threads: w.Threads,
+			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables,
+		}
+		r.report.Results = append(r.report.Results, res)
+		entrants = append(entrants, entrant{spec: spec, result: res})
+	}
+	return entrants
+}
+
+func (r *runner) skip(w *Workload, spec target.Spec, reason string) {
+	r.report.Skipped = append(r.report.Skipped, Skipped{
+		Profile: w.Profile.Name, Target: spec.Name, Objects: w.Objects, Threads: w.Threads, Reason: reason,
+	})
+}
+
+// tablesPerTrial spreads a trial over so many tables that it has enough
+// operations to be timed.
+func tablesPerTrial(ops int) int {
+	const enough, most = 1 << 17, 16
+	return min(max(1, (enough+ops-1)/max(ops, 1)), most)
+}
+
+// Threads returns the numbers of threads that are measured unless others are
+// asked for: one, and one per processor in use.
+func Threads(gomaxprocs int) []int {
+	return slices.Compact([]int{1, max(1, gomaxprocs)})
+}

@@ -1,0 +1,80 @@
+package target
+
+import "github.com/objhash/objhash/bench/baseline"
+
+var baseline2008 = Spec{
+	Name:       "baseline",
+	Summary:    "the table of the 2008 patch: 1024 chained buckets, its own hash, no locks",
+	MaxThreads: 1,
+	FixedSize:  true,
+	New: func(o Options) (Target, error) {
+		return newBaseline(baseline.Config{Hash: baseline.Hash2008}, o)
+	},
+}
+
+// baselineSized gets the hash constant that replaced the seed's, too: at its
+// best a chained table has neither too few buckets nor a hash that fills some
+// of them only.
+var baselineSized = Spec{
+	Name:       "baseline-sized",
+	Summary:    "the table of 2008 with as many buckets as objects and the hash constant of 2016",
+	MaxThreads: 1,
+	New: func(o Options) (Target, error) {
+		return newBaseline(baseline.Config{Hash: baseline.Hash2016, Bits: baseline.BitsFor(o.Objects)}, o)
+	},
+}
+
+// baselineTarget is its own worker: there is only one.
+type baselineTarget struct {
+	t *baseline.Table
+}
+
+func newBaseline(c baseline.Config, o Options) (Target, error) {
+	for _, name := range o.Kinds {
+		c.Kinds = append(c.Kinds, baseline.Kind{Name: name})
+	}
+	t, err := baseline.New(c)
+	if err != nil {
+		return nil, err
+	}
+	return &baselineTarget{t: t}, nil
+}
+
+func (t *baselineTarget) Worker() (Worker, error)         { return baselineWorker{t.t}, nil }
+func (t *baselineTarget) Lookup(ptr uint64) (int32, bool) { return t.t.Lookup(ptr) }
+func (t *baselineTarget) Len() int                        { return t.t.Len() }
+func (t *baselineTarget) Bytes() int64                    { return t.t.Bytes() }
+
+func (t *baselineTarget) Close() error {
+	t.t.Close()
+	return nil
+}
+
+type baselineWorker struct{ t *baseline.Table }
+
+func (w baselineWorker) Encounter(ptrs []uint64, kinds []uint16, refs []int32) (first int, err error) {
+	for i, p := range ptrs {
+		ref, added, err := w.t.LookupAdd(p, kinds[i])
+		if err != nil {
+			return first, err
+		}
+		if added {
+			first++
+		}
+		refs[i] = ref
+	}
+	return first, nil
+}
+
+func (w baselineWorker) Lookup(ptrs []uint64, refs []int32) (found int, err error) {
+	for i, p := range ptrs {
+		ref, ok := w.t.Lookup(p)
+		if ok {
+			found++
+		}
+		refs[i] = ref
+	}
+	return found, nil
+}
+
+func (w baselineWorker) Close() error { return nil }

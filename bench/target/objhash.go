@@ -1,0 +1,74 @@
+package target
+
+import "github.com/objhash/objhash/engine"
+
+var objhash = Spec{
+	Name:    "objhash",
+	Summary: "our engine (engine.Checkpoint): kinds checked, records kept, users counted; one call per operation",
+	New:     func(o Options) (Target, error) { return newObjhash(o) },
+}
+
+type objhashTarget struct{ c *engine.Checkpoint }
+
+func newObjhash(o Options) (*objhashTarget, error) {
+	options := engine.Options{ExpectedObjects: o.Expected, Seed: o.Seed}
+	for _, name := range o.Kinds {
+		options.Kinds = append(options.Kinds, engine.KindOps{Name: name})
+	}
+	c, err := engine.NewCheckpoint(options)
+	if err != nil {
+		return nil, err
+	}
+	return &objhashTarget{c: c}, nil
+}
+
+func (t *objhashTarget) Worker() (Worker, error) {
+	return &objhashWorker{c: t.c, d: t.c.Dumper()}, nil
+}
+
+func (t *objhashTarget) Lookup(ptr uint64) (int32, bool) {
+	ref, ok := t.c.Lookup(engine.Ptr(ptr))
+	return int32(ref), ok
+}
+
+func (t *objhashTarget) Len() int     { return t.c.Len() }
+func (t *objhashTarget) Bytes() int64 { return t.c.Stats().Bytes }
+func (t *objhashTarget) Close() error { return t.c.Close() }
+
+// Object makes the target a Recorder.
+func (t *objhashTarget) Object(ref int32) (ptr uint64, kind uint16, users int64, ok bool) {
+	o, ok := t.c.Object(engine.ObjRef(ref))
+	return uint64(o.Ptr), uint16(o.Kind), o.Users, ok
+}
+
+type objhashWorker struct {
+	c *engine.Checkpoint
+	d *engine.Dumper
+}
+
+func (w *objhashWorker) Encounter(ptrs []uint64, kinds []uint16, refs []int32) (first int, err error) {
+	for i, p := range ptrs {
+		ref, added, err := w.d.Encounter(engine.Ptr(p), engine.Kind(kinds[i]))
+		if err != nil {
+			return first, err
+		}
+		if added {
+			first++
+		}
+		refs[i] = int32(ref)
+	}
+	return first, nil
+}
+
+func (w *objhashWorker) Lookup(ptrs []uint64, refs []int32) (found int, err error) {
+	for i, p := range ptrs {
+		ref, ok := w.c.Lookup(engine.Ptr(p))
+		if ok {
+			found++
+		}
+		refs[i] = int32(ref)
+	}
+	return found, nil
+}
+
+func (w *objhashWorker) Close() error { return w.d.Close() }

@@ -1,0 +1,22 @@
+package target
+
+// All returns every target: the project's own first, then the table of 2008,
+// then the peers.
+func All() []Spec {
+	return []Spec{
+		index, indexBatch, indexLocked,
+		objhash, objhashBatch,
+		baseline2008, baselineSized,
+		mutexMap, rwmutexMap, blcr, syncMap, xsync3, xsync4,
+	}
+}
+
+// Find returns the target of that name.
+func Find(name string) (Spec, bool) {
+	for _, s := range All() {
+		if s.Name == name {
+			return s, true
+		}
+	}
+	return Spec{}, false
+}

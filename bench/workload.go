@@ -1,0 +1,286 @@
+package bench
+
+import (
+	"errors"
+	"fmt"
+	"math/rand/v2"
+
+	"github.com/objhash/objhash/bench/keys"
+	"github.com/objhash/objhash/bench/machine"
+	"github.com/objhash/objhash/bench/target"
+	"github.com/objhash/objhash/bench/trace"
+	"github.com/objhash/objhash/bench/zipf"
+)
+
+// ErrProfile is what NewWorkload returns, wrapped, for a profile that cannot
+// be made into a workload of the size asked for.
+var ErrProfile = errors.New("unusable profile")
+
+// ObjectsMax is the largest number of objects of a workload. It leaves targets
+// room for objrefs that are leased and not used.
+const ObjectsMax = 1 << 29
+
+// Size is what a workload is made from besides its profile.
+type Size struct {
+	Objects int // 0: the profile's own
+	Threads int
+	Seed    uint64
+	Trace   *trace.Trace // for profiles that replay one
+}
+
+// Workload is every operation of a trial, made beforehand.
+type Workload struct {
+	Profile  Profile
+	Objects  int // the size asked for
+	Distinct int // objects that encounters meet: the size of the table at the end
+	Threads  int
+	Kinds    []string
+
+	phases []phaseOps
+
+	// unmet are addresses that no encounter meets, as a sample.
+	unmet []uint64
+}
+
+// phaseOps are the operations of a phase, cut into one part per thread.
+type phaseOps struct {
+	Phase
+	parts []part
+}
+
+type part struct {
+	ptrs  []uint64
+	kinds []uint16 // for encounters
+	refs  []int32  // what the target answers
+}
+
+// Ops is the number of timed operations of all threads.
+func (w *Workload) Ops() int {
+	n := 0
+	for _, ph := range w.phases {
+		if ph.Timed {
+			n += ph.ops()
+		}
+	}
+	return n
+}
+
+func (ph *phaseOps) ops() int {
+	n := 0
+	for _, p := range ph.parts {
+		n += len(p.ptrs)
+	}
+	return n
+}
+
+func (w *Workload) options(seed uint64) target.Options {
+	o := target.Options{Objects: w.Distinct, Kinds: w.Kinds, Threads: w.Threads, Seed: seed}
+	if w.Profile.Presized {
+		o.Expected = w.Distinct
+	}
+	return o
+}
+
+// unmetMax is how many addresses that were never added verification looks for.
+const unmetMax = 4096
+
+// NewWorkload makes the workload of a profile.
+func NewWorkload(p Profile, s Size) (*Workload, error) {
+	if s.Threads < 1 {
+		return nil, fmt.Errorf("%w %q: %d threads", ErrProfile, p.Name, s.Threads)
+	}
+	if p.recorded() {
+		return newReplay(p, s)
+	}
+	if s.Objects == 0 {
+		s.Objects = p.Objects
+	}
+	if s.Objects < 1 || s.Objects > ObjectsMax {
+		return nil, fmt.Errorf("%w %q: %d objects; want 1 to %d", ErrProfile, p.Name, s.Objects, ObjectsMax)
+	}
+	if err := enoughMemory(p, s.Objects); err != nil {
+		return nil, err
+	}
+	m := maker{p: p, s: s, kinds: uint16(len(p.Kinds))}
+	return m.make()
+}
+
+// enoughMemory refuses a size at which the operations and a common table would
+// not fit, before the system ends the program for it.
+func enoughMemory(p Profile, objects int) error {
+	const bytesPerOp, bytesPerObject = 14, 128
+	need := int64(objects) * bytesPerObject
+	for _, ph := range p.Phases {
+		need += int64(ph.count(objects)) * bytesPerOp
+	}
+	if have := machine.MemoryBytes(); have > 0 && need > have {
+		return fmt.Errorf("%w %q: %s take about %.1f GiB of memory, and there are %.1f",
+			ErrProfile, p.Name, plural(objects, "object"), float64(need)/(1<<30), float64(have)/(1<<30))
+	}
+	return nil
+}
+
+// maker holds what the phases of a workload share while it is made.
+type maker struct {
+	p     Profile
+	s     Size
+	kinds uint16
+
+	objects, absent []uint64
+	met             []bool // by object: some encounter meets it
+}
+
+func (m *maker) make() (*Workload, error) {
+	if err := m.addresses(); err != nil {
+		return nil, err
+	}
+	w := &Workload{Profile: m.p, Objects: m.s.Objects, Threads: m.s.Threads, Kinds: m.p.Kinds}
+	for i, ph := range m.p.Phases {
+		rng := rand.New(rand.NewPCG(m.s.Seed, uint64(i)+1))
+		drawn, err := m.draw(ph, rng)
+		if err != nil {
+			return nil, fmt.Errorf("%w %q, phase %q: %w", ErrProfile, m.p.Name, ph.Name, err)
+		}
+		w.phases = append(w.phases, phaseOps{Phase: ph, parts: cut(drawn, m.s.Threads)})
+	}
+	w.unmet = m.absent[:min(len(m.absent), unmetMax)]
+	for i, met := range m.met {
+		if met {
+			w.Distinct++
+		} else if len(w.unmet) < 2*unmetMax {
+			w.unmet = append(w.unmet, m.objects[i])
+		}
+	}
+	return w, nil
+}
+
+func (m *maker) addresses() error {
+	n, absent := m.s.Objects, min(m.s.Objects, unmetMax)
+	for _, ph := range m.p.Phases {
+		if ph.Draw == Absent {
+			absent = n
+		}
+	}
+	all, err := keys.Generate(m.p.Keys, m.s.Seed, n+absent)
+	if err != nil {
+		return fmt.Errorf("%w %q: %w", ErrProfile, m.p.Name, err)
+	}
+	m.objects, m.absent = all[:n:n], all[n:len(all):len(all)]
+	m.met = make([]bool, n)
+	return nil
+}
+
+func (m *maker) draw(ph Phase, rng *rand.Rand) (part, error) {
+	switch {
+	case ph.Op != Encounter && ph.Op != Lookup:
+		return part{}, fmt.Errorf("unknown operation %q", ph.Op)
+	case ph.Op == Encounter && m.kinds == 0:
+		return part{}, errors.New("encounters need a kind")
+	case ph.Op == Encounter && ph.Draw == Absent:
+		return part{}, errors.New("an encounter would add what has to stay absent")
+	}
+	switch ph.Draw {
+	case Each, Absent:
+		return m.passes(ph, rng)
+	case Zipf:
+		return m.zipf(ph, rng)
+	case Tasks:
+		return m.tasks(ph)
+	default:
+		return part{}, fmt.Errorf("unknown draw %q", ph.Draw)
+	}
+}
+
+// drawing collects the operations of a phase.
+type drawing struct {
+	m    *maker
+	ph   Phase
+	from []uint64
+	ops  int // how many there will be
+	part part
+	err  error
+}
+
+func (m *maker) drawing(ph Phase, from []uint64) *drawing {
+	d := &drawing{m: m, ph: ph, from: from, ops: ph.count(len(m.objects))}
+	d.part.ptrs = make([]uint64, 0, d.ops)
+	if ph.Op == Encounter {
+		d.part.kinds = make([]uint16, 0, d.ops)
+	}
+	return d
+}
+
+func (d *drawing) add(object int, kind uint16) {
+	d.part.ptrs = append(d.part.ptrs, d.from[object])
+	switch {
+	case d.ph.Op == Encounter:
+		d.part.kinds = append(d.part.kinds, kind)
+		d.m.met[object] = true
+	case d.ph.Draw != Absent && !d.m.met[object]:
+		d.err = errors.New("looks up objects that no earlier phase encounters")
+	}
+}
+
+func (m *maker) kind(object int) uint16 { return 1 + uint16(object)%max(m.kinds, 1) }
+
+func (m *maker) passes(ph Phase, rng *rand.Rand) (part, error) {
+	from := m.objects
+	if ph.Draw == Absent {
+		from = m.absent
+	}
+	d := m.drawing(ph, from)
+	order := make([]int32, len(from))
+	for i := range order {
+		order[i] = int32(i)
+	}
+	for range d.ops / len(from) {
+		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
+		for _, i := range order {
+			d.add(int(i), m.kind(int(i)))
+		}
+	}
+	return d.part, d.err
+}
+
+func (m *maker) zipf(ph Phase, rng *rand.Rand) (part, error) {
+	z, err := zipf.New(rng, len(m.objects), ph.Theta)
+	if err != nil {
+		return part{}, err
+	}
+	d := m.drawing(ph, m.objects)
+	for range d.ops {
+		// The addresses are in random order already: rank k is object k.
+		i := z.Next()
+		d.add(i, m.kind(i))
+	}
+	return d.part, d.err
+}
+
+func (m *maker) tasks(ph Phase) (part, error) {
+	shared, tasks := ph.tasks(len(m.objects))
+	d := m.drawing(ph, m.objects)
+	for task := range tasks {
+		for i := range shared {
+			d.add(i, 1)
+		}
+		if own := shared + task; own < len(m.objects) {
+			d.add(own, m.kinds)
+		}
+	}
+	return d.part, d.err
+}
+
+// cut gives each thread a run of consecutive operations.
+func cut(all part, threads int) []part {
+	n := len(all.ptrs)
+	refs := make([]int32, n)
+	parts := make([]part, threads)
+	for t := range parts {
+		lo, hi := n*t/threads, n*(t+1)/threads
+		parts[t] = part{ptrs: all.ptrs[lo:hi], refs: refs[lo:hi]}
+		if all.kinds != nil {
+			parts[t].kinds = all.kinds[lo:hi]
+		}
+	}
+	return parts
+}

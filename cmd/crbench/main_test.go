@@ -1,0 +1,184 @@
+package main
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func crbench(t *testing.T, args ...string) (code int, stdout, stderr string) {
+	t.Helper()
+	var out, errs bytes.Buffer
+	code = execute(t.Context(), append([]string{"crbench"}, args...), &out, &errs)
+	return code, out.String(), errs.String()
+}
+
+func TestUsageErrors(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct {
+		args    string
+		message string
+	}{
+		{"rum", `unknown command "rum"`},
+		{"run extra", `unknown command "extra"`},
+		{"run --objets 5", "unknown flag: --objets"},
+		{"run --profile lookup-hot", `unknown profile "lookup-hot"; did you mean "lookup-hit"?`},
+		{"run --target xsync5", `unknown target "xsync5"; did you mean`},
+		{"run --target index,nonsense", "there are: index, index-batch"},
+		{"run --against nobody", `to compare against: invalid choice: unknown target "nobody"`},
+		{"run --objects 0", `"0" is no number of objects`},
+		{"run --objects 1e99", `"1e99" is no number of objects`},
+		{"run --objects ten", "like 1000000, 1_000_000, 1e6 or 10k"},
+		{"run --threads -1", `"-1" is no number of threads`},
+		{"run --trials 0", "0 trials; want 1 to 10,000"},
+		{"run --trials many", `invalid argument "many" for "--trials"`},
+		{"run --seed -3", `invalid argument "-3" for "--seed"`},
+		{"run --trial-limit 5", "missing unit in duration"},
+		{"run --trial-limit -5s", "want 0 or more"},
+		{"run --profile grow --trace x.trace", "a trace is for the profile replay"},
+		{"import csv x", `unknown command "csv"`},
+		{"import tsv", "accepts 1 arg(s), received 0"},
+		{"import tsv x", `required flag(s) "output" not set`},
+		{"import tsv x -o y --head -1", "-1 encounters to import"},
+		{"list index", `unknown command "index"`},
+		{"env --json", "unknown flag: --json"},
+	} {
+		args := strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))
+		code, stdout, stderr := crbench(t, args...)
+		if code != exitUsage {
+			t.Errorf("crbench %s: exit code %d, want %d", c.args, code, exitUsage)
+		}
+		if !strings.Contains(stderr, c.message) || !strings.Contains(stderr, "--help") {
+			t.Errorf("crbench %s: says\n%swant %q and a pointer to --help", c.args, stderr, c.message)
+		}
+		if stdout != "" {
+			t.Errorf("crbench %s: printed %q to stdout", c.args, stdout)
+		}
+	}
+}
+
+func TestErrors(t *testing.T) {
+	dir := t.TempDir()
+	write := func(name, content string) {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(content), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	write("bad.tsv", "0\tfile\n")
+	write("bad.trace", "no trace at all")
+	for _, c := range []struct {
+		args    string
+		message string
+	}{
+		{"run --profile replay --trace DIR/none.trace", "no such file"},
+		{"run --profile replay --trace DIR/bad.trace", "bad.trace"},
+		{"run --profile grow --objects 500M", "GiB"},
+		{"run --profile grow --json DIR/none/out.json", "there is no folder"},
+		{"import tsv DIR/none.tsv -o DIR/x.trace", "no such file"},
+		{"import tsv DIR/bad.tsv -o DIR/x.trace", "importing"},
+		{"import tsv DIR/bad.tsv -o DIR/none/x.trace", "there is no folder"},
+	} {
+		code, _, stderr := crbench(t, strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))...)
+		if code != exitError || !strings.Contains(stderr, c.message) {
+			t.Errorf("crbench %s: exit code %d, says\n%swant %d and %q", c.args, code, stderr, exitError, c.message)
+		}
+	}
+	if _, err := os.Stat(filepath.Join(dir, "x.trace")); err == nil {
+		t.Error("a failed import left a file")
+	}
+}
+
+func TestHelp(t *testing.T) {
+	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help"} {
+		code, stdout, stderr := crbench(t, strings.Fields(args)...)
+		if code != exitOK || !strings.Contains(stdout, "Usage:") || stderr != "" {
+			t.Errorf("crbench %s: exit code %d, stderr %q, stdout\n%s", args, code, stderr, stdout)
+		}
+	}
+}
+
+func TestListAndEnv(t *testing.T) {
+	code, stdout, _ := crbench(t, "list")
+	for _, want := range []string{"objhash-batch", "baseline-sized", "xsync4", "checkpoint-zipf", "replay"} {
+		if code != exitOK || !strings.Contains(stdout, want) {
+			t.Errorf("list: exit code %d, no %s in\n%s", code, want, stdout)
+		}
+	}
+	code, stdout, _ = crbench(t, "env")
+	for _, want := range []string{"GOMAXPROCS", "GOGC", "cpu", "load average", "revision"} {
+		if code != exitOK || !strings.Contains(stdout, want) {
+			t.Errorf("env: exit code %d, no %s in\n%s", code, want, stdout)
+		}
+	}
+}
+
+func TestRunWritesJSON(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.json")
+	code, stdout, stderr := crbench(t, "run", "-p", "first-pass", "-p", "grow", "-t", "mutex-map,xsync4", "--objects", "1e3,2k",
+		"--threads", "1", "--trials", "2", "--json", path)
+	if code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	if !strings.Contains(stdout, "x xsync4") || !strings.Contains(stdout, "first-pass: 1,000 objects, 1 thread") {
+		t.Errorf("table:\n%s", stdout)
+	}
+	if want := "[4/4] grow, 2,000 objects, 1 thread\n"; !strings.Contains(stderr, want) || strings.Contains(stderr, "\x1b") {
+		t.Errorf("progress, not on a terminal:\n%swant plain lines with %q", stderr, want)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Schema     string
+		Incomplete bool
+		Results    []struct {
+			Target   string
+			Verified bool
+		}
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.Schema != "objhash.crbench/1" || doc.Incomplete || len(doc.Results) != 8 || !doc.Results[0].Verified {
+		t.Errorf("document:\n%s", b)
+	}
+}
+
+func TestImportAndReplay(t *testing.T) {
+	dir := t.TempDir()
+	tsv, out := filepath.Join(dir, "in.tsv"), filepath.Join(dir, "out.trace")
+	if err := os.WriteFile(tsv, []byte("0\tfile\t10\n0\tmm\t20\n10\tfile\t30\n20\tfile\t10\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	code, stdout, stderr := crbench(t, "import", "tsv", tsv, "-o", out)
+	if code != exitOK || !strings.Contains(stdout, "4 encounters of 3 objects by 2 holders, 2 kinds") {
+		t.Fatalf("import: exit code %d, %s%s", code, stdout, stderr)
+	}
+	code, stdout, stderr = crbench(t, "run", "--profile", "replay", "--trace", out, "--target", "baseline,mutex-map", "--threads", "1,2", "--trials", "1")
+	if code != exitOK || !strings.Contains(stdout, "replay: 3 objects, 2 threads") {
+		t.Errorf("replay: exit code %d, %s%s", code, stdout, stderr)
+	}
+}
+
+func TestInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	path := filepath.Join(t.TempDir(), "out.json")
+	var out, errs bytes.Buffer
+	code := execute(ctx, []string{"crbench", "run", "--profile", "grow", "--json", path}, &out, &errs)
+	if code != exitError || !strings.Contains(errs.String(), "interrupted") {
+		t.Errorf("exit code %d, says %s", code, errs.String())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !json.Valid(b) || !strings.Contains(string(b), `"incomplete": true`) {
+		t.Errorf("document:\n%s", b)
+	}
+}

@@ -1,0 +1,71 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strings"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/objhash/objhash/bench"
+)
+
+func newRun() *cobra.Command {
+	var o bench.RunOptions
+	cmd := &cobra.Command{
+		Use:   "run",
+		Short: "Measure targets under load profiles",
+		Long: `run measures every target under every profile, at every size, on every number of
+threads that is asked for; it compares the targets in a table and writes
+everything to a JSON file if one is named.
+
+Figures are nanoseconds of wall time per operation, counting the operations of
+all threads: the median of the trials with its 95 % interval. Each round of
+trials takes the targets in a new random order, after one round of warm-up.
+Flags that take several values take them comma-separated, repeated, or both.
+
+Ctrl-C ends the run after the current operations; what was measured is shown
+and written all the same.`,
+		Example: `  crbench run
+  crbench run --profile lookup-hit --target index,index-batch,xsync4 --objects 10k,1e6
+  crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json`,
+		Args: cobra.NoArgs,
+		RunE: runE(func(cmd *cobra.Command, _ []string) error {
+			o.Command = "crbench " + strings.Join(os.Args[1:], " ")
+			tell, done := bench.NewProgress(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
+			report, err := o.Run(cmd.Context(), tell)
+			done()
+			if report == nil {
+				return err
+			}
+			return errors.Join(report.WriteTable(cmd.OutOrStdout(), o.Against), err)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringSliceVarP(&o.Profiles, "profile", "p", bench.DefaultProfiles(), "load profiles, or all")
+	f.StringSliceVarP(&o.Targets, "target", "t", []string{"all"}, "targets, or all")
+	f.StringSliceVarP(&o.Objects, "objects", "n", nil, "numbers of objects, like 1e6, 10k or 1_000_000 (default: each profile's own)")
+	f.StringSliceVar(&o.Threads, "threads", nil, fmt.Sprintf("numbers of threads (default: 1 and one per processor, here %s)",
+		strings.Trim(fmt.Sprint(bench.Threads(runtime.GOMAXPROCS(0))), "[]")))
+	f.IntVar(&o.Trials, "trials", bench.DefaultTrials, "trials per target that count, after one of warm-up; 95 % intervals take 6")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of addresses, draws, orders and hash functions")
+	f.StringVar(&o.JSON, "json", "", "write the report to this file, after every trial")
+	f.StringVar(&o.Trace, "trace", "", "trace file that the profile replay replays (default: a small one inside crbench)")
+	f.StringVar(&o.Against, "against", bench.DefaultAgainst, "target that the others are compared with")
+	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
+	return cmd
+}
+
+// isTerminal says whether a stream is a terminal, on which lines can be drawn
+// over.
+func isTerminal(w any) bool {
+	f, ok := w.(*os.File)
+	if !ok {
+		return false
+	}
+	info, err := f.Stat()
+	return err == nil && info.Mode()&os.ModeCharDevice != 0
+}
