@@ -32,7 +32,10 @@ func NewCheckpoint(o Options) (*Checkpoint, error) {
 	}
 	c := &Checkpoint{leases: newLeasePool()}
 	c.init(o)
-	c.keys.budget = c.arena.Budget()
+	c.keys.arena = c.arena
+	if err := c.arena.Charge(int64(unsafe.Sizeof(*c))); err != nil {
+		return nil, translate(err)
+	}
 	var err error
 	c.index, err = shard.NewCompact(shard.Config{
 		Expected: o.ExpectedObjects,
@@ -199,7 +202,7 @@ type Stats struct {
 	Handles   int // open handles
 
 	Bytes       int64 // memory of all tables in bytes, as counted against MaxBytes
-	RecordBytes int64 // of these, records and counts
+	RecordBytes int64 // of these, records, counts, keys, and what is fixed
 	IndexBytes  int64 // of these, the identity index
 
 	Index shard.Stats // see there; looking at all slots takes time
@@ -218,19 +221,13 @@ func (c *Checkpoint) Stats() Stats {
 		Allocated: u.largest,
 		Leased:    u.largest - u.objects - u.reserved - u.free,
 		Handles:   u.handles,
-		Bytes:     c.bytes(),
+		Bytes:     c.arena.Budget().Used(),
 		Index:     c.index.Stats(),
 	}
 	s.IndexBytes = s.Index.Bytes
 	s.RecordBytes = s.Bytes - s.IndexBytes
 	runtime.KeepAlive(c)
 	return s
-}
-
-// bytes returns the memory of all tables: what the arena and the side tables took,
-// and the fixed parts.
-func (c *Checkpoint) bytes() int64 {
-	return c.arena.Budget().Used() + int64(unsafe.Sizeof(*c)) + c.index.FixedBytes()
 }
 
 // Close drops every reference that the context holds, each exactly once and in

@@ -31,7 +31,7 @@ func (c *core) init(o Options) {
 	c.kinds = slices.Clone(o.Kinds)
 	c.arena = region.NewArena(region.NewBudget(o.MaxBytes))
 	c.records = region.NewArray[uint64](c.arena)
-	c.side.budget = c.arena.Budget()
+	c.side.arena = c.arena
 	c.objectsMax = int64(o.MaxObjects)
 }
 

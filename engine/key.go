@@ -13,9 +13,9 @@ import (
 
 // keyTable maps keys to objrefs and kinds. It is made when the first key comes.
 type keyTable struct {
-	budget *region.Budget
-	once   sync.Once
-	m      atomic.Pointer[keyMap]
+	arena *region.Arena
+	once  sync.Once
+	m     atomic.Pointer[keyMap]
 }
 
 type keyMap = xsync.MapOf[string, keyEntry]
@@ -46,12 +46,12 @@ func (t *keyTable) insert(key string, ref ObjRef, k Kind) (ObjRef, Kind, error) 
 	if m == nil { // cleared by Close
 		return 0, 0, ErrClosed
 	}
-	if err := t.budget.Take(keyBytes); err != nil {
+	if err := t.arena.Charge(keyBytes); err != nil {
 		return 0, 0, translate(err)
 	}
 	e, found := m.LoadOrStore(key, keyEntry{ref, k})
 	if found {
-		t.budget.Give(keyBytes)
+		t.arena.Discharge(keyBytes)
 	}
 	return e.ref, e.kind, nil
 }

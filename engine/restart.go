@@ -6,6 +6,7 @@ import (
 	"runtime"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/puzpuzpuz/xsync/v3"
 
@@ -66,6 +67,9 @@ func NewRestart(o Options) (*Restart, error) {
 	}
 	r := &Restart{total: xsync.NewCounter()}
 	r.init(o)
+	if err := r.arena.Charge(int64(unsafe.Sizeof(*r))); err != nil {
+		return nil, translate(err)
+	}
 	if o.ExpectedObjects > 0 {
 		if err := r.records.Grow(1, uint32(o.ExpectedObjects)); err != nil {
 			r.release()
@@ -188,12 +192,10 @@ func (r *Restart) place(ref ObjRef, p Ptr, rec record) (*uint64, error) {
 	exists := func() error { return fmt.Errorf("%w: objref %d", ErrExists, ref) }
 	cell := r.cell(ref)
 	if cell == nil {
+		var placed bool
 		var err error
-		if cell, err = r.placeSparse(ref, p, rec, exists); err != nil {
-			return nil, err
-		}
-		if load(cell) != 0 {
-			return cell, nil // in the sparse table
+		if cell, placed, err = r.placeSparse(ref, p, rec, exists); placed || err != nil {
+			return cell, err
 		}
 	}
 	if rec.beside() {
@@ -227,8 +229,8 @@ func (r *Restart) placeBeside(cell *uint64, ref ObjRef, p Ptr, rec record, exist
 }
 
 // placeSparse puts a record into the sparse table, or makes the array that it
-// belongs to and returns its empty cell there.
-func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error) (*uint64, error) {
+// belongs to and returns its cell there, where it has yet to be placed.
+func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error) (cell *uint64, placed bool, err error) {
 	s := &r.segments[region.SegmentNumber(uint32(ref))]
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -242,9 +244,9 @@ func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error
 	}
 	if cell := r.cell(ref); cell != nil {
 		if load(cell) != 0 {
-			return nil, exists()
+			return nil, false, exists()
 		}
-		return cell, nil
+		return cell, false, nil
 	}
 	m := r.sparse.Load()
 	if m == nil {
@@ -252,22 +254,22 @@ func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error
 		m = r.sparse.Load()
 	}
 	if _, ok := m.Load(ref); ok {
-		return nil, exists()
+		return nil, false, exists()
 	}
-	if err := r.arena.Budget().Take(sparseBytes); err != nil {
-		return nil, fmt.Errorf("objref %d: %w", ref, translate(err))
+	if err := r.arena.Charge(sparseBytes); err != nil {
+		return nil, false, fmt.Errorf("objref %d: %w", ref, translate(err))
 	}
 	if rec.beside() {
 		if err := r.side.put(ref, identity{ptr: p}); err != nil {
-			r.arena.Budget().Give(sparseBytes)
-			return nil, fmt.Errorf("objref %d: %w", ref, err)
+			r.arena.Discharge(sparseBytes)
+			return nil, false, fmt.Errorf("objref %d: %w", ref, err)
 		}
 	}
-	cell := new(uint64)
+	cell = new(uint64)
 	*cell = uint64(rec)
 	m.Store(ref, cell)
 	s.refs = append(s.refs, ref)
-	return cell, nil
+	return cell, true, nil
 }
 
 // dense tells whether the array of ref's segment s may be made: it ends no further
@@ -334,7 +336,7 @@ func (r *Restart) Bytes() int64 {
 	if r.isClosed() {
 		return 0
 	}
-	return r.arena.Budget().Used()
+	return r.arena.Used()
 }
 
 // Close drops every reference that the context holds, each exactly once and in

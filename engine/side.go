@@ -16,7 +16,7 @@ type identity struct {
 // addresses outside 48 bits. An identity is put here before its record is written,
 // and taken away only after the record is absent again.
 type sideTable struct {
-	budget *region.Budget
+	arena *region.Arena
 
 	mu sync.RWMutex
 	m  map[ObjRef]identity
@@ -27,7 +27,7 @@ type sideTable struct {
 const sideBytes = 96
 
 func (t *sideTable) put(ref ObjRef, id identity) error {
-	if err := t.budget.Take(sideBytes + int64(len(id.key))); err != nil {
+	if err := t.arena.Charge(sideBytes + int64(len(id.key))); err != nil {
 		return translate(err)
 	}
 	t.mu.Lock()
@@ -44,7 +44,7 @@ func (t *sideTable) remove(ref ObjRef) {
 	defer t.mu.Unlock()
 	if id, ok := t.m[ref]; ok {
 		delete(t.m, ref)
-		t.budget.Give(sideBytes + int64(len(id.key)))
+		t.arena.Discharge(sideBytes + int64(len(id.key)))
 	}
 }
 

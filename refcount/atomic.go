@@ -52,6 +52,9 @@ func (c *AtomicCounter) Close() {}
 
 // Count implements [Counter].
 func (c *AtomicCounter) Count(ref int32) int64 {
+	if ref <= 0 {
+		return 0
+	}
 	w := c.words.At(uint32(ref))
 	if w == nil {
 		return 0

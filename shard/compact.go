@@ -53,16 +53,27 @@ func NewCompact(c Config) (*Compact, error) {
 	}
 	x.inverse = inverse(x.mul)
 	x.arena = region.NewArena(c.Budget)
-	groupBits := groupBitsFor((c.Expected + len(x.shards) - 1) >> shardBits)
+	if err := x.makeTables(c.Expected); err != nil {
+		x.arena.Close()
+		return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
+	}
+	return x, nil
+}
+
+func (x *Compact) makeTables(expected int) error {
+	fixed := unsafe.Sizeof(*x) + uintptr(len(x.shards))*(unsafe.Sizeof(compactShard{})+unsafe.Sizeof(table{}))
+	if err := x.arena.Charge(int64(fixed)); err != nil {
+		return err
+	}
+	groupBits := groupBitsFor((expected + len(x.shards) - 1) >> x.shardBits)
 	for i := range x.shards {
-		t, err := newTable(x.arena, shardBits, groupBits, 0, mixer{})
+		t, err := newTable(x.arena, x.shardBits, groupBits, 0, mixer{})
 		if err != nil {
-			x.arena.Close()
-			return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
+			return err
 		}
 		x.shards[i].tab.Store(t)
 	}
-	return x, nil
+	return nil
 }
 
 // hash returns the shard of a canonical address and its hash without the bits that
@@ -290,13 +301,7 @@ func (x *Compact) InsertBatch(ptrs []uint64, tag uint8, next int32, refs []int32
 }
 
 // Bytes implements [Index].
-func (x *Compact) Bytes() int64 { return x.FixedBytes() + x.arena.Used() + x.wide.bytes() }
-
-// FixedBytes returns the part of Bytes that does not come from the arena and its
-// budget: what there is for each shard, whatever its size.
-func (x *Compact) FixedBytes() int64 {
-	return int64(len(x.shards)) * int64(unsafe.Sizeof(compactShard{})+unsafe.Sizeof(table{}))
-}
+func (x *Compact) Bytes() int64 { return x.arena.Used() }
 
 // Close implements [Index].
 func (x *Compact) Close() error {

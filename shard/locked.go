@@ -73,18 +73,29 @@ func NewLocked(c Config) (*Locked, error) {
 		mul:       multiplierFor(c)<<addrPad | 1,
 	}
 	x.arena = region.NewArena(c.Budget)
-	perShard := uint64(c.Expected+len(x.shards)-1) >> shardBits
+	if err := x.makeTables(c.Expected); err != nil {
+		x.arena.Close()
+		return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
+	}
+	return x, nil
+}
+
+func (x *Locked) makeTables(expected int) error {
+	fixed := unsafe.Sizeof(*x) + uintptr(len(x.shards))*(unsafe.Sizeof(lockedShard{})+unsafe.Sizeof(lockedTable{}))
+	if err := x.arena.Charge(int64(fixed)); err != nil {
+		return err
+	}
+	perShard := uint64(expected+len(x.shards)-1) >> (63 - x.shardTail)
 	slots := (perShard*fillAimDen + fillAimNum - 1) / fillAimNum
 	groupBits := max(log2ceil((slots+uint64(lockedGroupSlots)-1)/uint64(lockedGroupSlots)), groupBitsMin)
 	for i := range x.shards {
 		t, err := x.newTable(groupBits, 1)
 		if err != nil {
-			x.arena.Close()
-			return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
+			return err
 		}
 		x.shards[i].tab.Store(t)
 	}
-	return x, nil
+	return nil
 }
 
 func (x *Locked) newTable(groupBits uint, mul uint64) (*lockedTable, error) {
@@ -321,9 +332,7 @@ func (x *Locked) Len() (n int) {
 }
 
 // Bytes implements [Index].
-func (x *Locked) Bytes() int64 {
-	return int64(len(x.shards))*int64(unsafe.Sizeof(lockedShard{})+unsafe.Sizeof(lockedTable{})) + x.arena.Used()
-}
+func (x *Locked) Bytes() int64 { return x.arena.Used() }
 
 // Stats implements [Index].
 func (x *Locked) Stats() Stats {

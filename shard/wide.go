@@ -46,12 +46,12 @@ func (w *wideMap) insert(x *Compact, ptr uint64, ref int32, tag uint8) (int32, u
 	if e, ok := m.Load(ptr); ok {
 		return e.ref, e.tag, nil
 	}
-	if err := x.arena.Budget().Take(wideEntryBytes); err != nil {
+	if err := x.arena.Charge(wideEntryBytes); err != nil {
 		return 0, 0, limitError(ptr, err)
 	}
 	e, found := m.LoadOrStore(ptr, wideEntry{ref, tag})
 	if found {
-		x.arena.Budget().Give(wideEntryBytes)
+		x.arena.Discharge(wideEntryBytes)
 	} else {
 		w.n.Add(1)
 	}
@@ -74,5 +74,3 @@ func (w *wideMap) close() {
 	w.m.Store(nil)
 	w.n.Store(0)
 }
-
-func (w *wideMap) bytes() int64 { return w.n.Load() * wideEntryBytes }

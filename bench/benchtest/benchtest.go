@@ -4,6 +4,7 @@ package benchtest
 
 import (
 	"fmt"
+	"sync"
 	"testing"
 	"time"
 
@@ -33,16 +34,22 @@ func Run(b *testing.B, spec Spec, targets ...string) {
 	}
 	for _, objects := range spec.Objects {
 		for _, threads := range spec.Threads {
-			w, err := bench.NewWorkload(profiles[0], bench.Size{Objects: objects, Threads: threads, Seed: seed, Trace: spec.Trace})
-			if err != nil {
-				b.Fatal(err)
-			}
+			// Made when the first benchmark that is not filtered out asks for it.
+			workload := sync.OnceValues(func() (*bench.Workload, error) {
+				return bench.NewWorkload(profiles[0], bench.Size{Objects: objects, Threads: threads, Seed: seed, Trace: spec.Trace})
+			})
 			for _, t := range chosen {
 				if t.MaxThreads > 0 && threads > t.MaxThreads {
 					continue
 				}
-				name := fmt.Sprintf("target=%s/profile=%s/objects=%d/threads=%d", t.Name, spec.Profile, w.Objects, threads)
-				b.Run(name, func(b *testing.B) { run(b, w, t) })
+				name := fmt.Sprintf("target=%s/profile=%s/objects=%d/threads=%d", t.Name, spec.Profile, objects, threads)
+				b.Run(name, func(b *testing.B) {
+					w, err := workload()
+					if err != nil {
+						b.Fatal(err)
+					}
+					run(b, w, t)
+				})
 			}
 		}
 	}
@@ -51,7 +58,7 @@ func Run(b *testing.B, spec Spec, targets ...string) {
 // Spec says what Run measures.
 type Spec struct {
 	Profile string
-	Objects []int // ignored by profiles that replay a trace: give one
+	Objects []int // ignored by profiles that replay a trace: give one number, for the name
 	Threads []int
 	Trace   *trace.Trace // for profiles that replay one
 }

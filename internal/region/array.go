@@ -47,7 +47,7 @@ func segmentLen(s uint) uint32 { return 1 << (s/4 + shiftMin) }
 
 // At returns element i, or nil if its segment has not been made by [Array.Grow].
 func (a *Array[T]) At(i uint32) *T {
-	if s, _ := locate(i); a.seg[s].Load() == nil {
+	if s, _ := locate(i); a.seg[s%(1<<segmentBits)].Load() == nil {
 		return nil
 	}
 	return a.Made(i)

@@ -11,7 +11,11 @@ import (
 const canMap = true
 
 // mappings are the mapped chunks of one arena. A nil *mappings has none.
-type mappings struct{ chunks []mapping }
+type mappings struct {
+	chunks []*mapping
+	newest *mapping // where the newest span ends
+	last   uintptr  // its block there
+}
 
 type mapping struct {
 	whole      unsafe.Pointer // as mapped
@@ -36,7 +40,7 @@ func (m *mappings) add(n uintptr) (unsafe.Pointer, error) {
 	base := unsafe.Add(whole, -uintptr(whole)&(blockBytes-1))
 	// Advice only: where huge pages are off, small ones serve.
 	_ = advise(base, n, unix.MADV_HUGEPAGE)
-	m.chunks = append(m.chunks, mapping{whole, n + blockBytes, base, make([]block, n/blockBytes)})
+	m.chunks = append(m.chunks, &mapping{whole, n + blockBytes, base, make([]block, n/blockBytes)})
 	return base, nil
 }
 
@@ -45,8 +49,7 @@ func (m *mappings) find(p unsafe.Pointer) *mapping {
 	if m == nil {
 		return nil
 	}
-	for i := range m.chunks {
-		c := &m.chunks[i]
+	for _, c := range m.chunks {
 		if uintptr(p)-uintptr(c.base) < uintptr(len(c.blocks))*blockBytes {
 			return c
 		}
@@ -66,16 +69,24 @@ func (c *mapping) each(p unsafe.Pointer, n uintptr, f func(i, part uintptr)) {
 	}
 }
 
-// charge notes that the span [p, p+n) is in use.
-func (m *mappings) charge(p unsafe.Pointer, n uintptr) {
+// charge notes that the span [p, p+n), the newest one, is in use. It gives the block
+// before it back if all in there was released while it was the newest, and returns how
+// many bytes had been charged in that.
+func (m *mappings) charge(p unsafe.Pointer, n uintptr) (given uintptr) {
 	c := m.find(p)
 	if c == nil {
-		return
+		return 0
 	}
 	c.each(p, n, func(i, part uintptr) {
 		c.blocks[i].charged += part
 		c.blocks[i].live += part
 	})
+	last := (uintptr(p) + n - 1 - uintptr(c.base)) / blockBytes
+	if m.newest != nil && (m.newest != c || m.last != last) {
+		given = m.newest.settle(m.last)
+	}
+	m.newest, m.last = c, last
+	return given
 }
 
 // release notes that the span [p, p+n) is not in use any more, gives those blocks of
@@ -87,17 +98,30 @@ func (m *mappings) release(p unsafe.Pointer, n uintptr, free unsafe.Pointer) (gi
 		return 0
 	}
 	c.each(p, n, func(i, part uintptr) {
-		b := &c.blocks[i]
-		b.live -= part
-		// Same as: base[i*blockBytes:]
-		// Safety: i < len(blocks).
-		start := unsafe.Add(c.base, i*blockBytes)
-		if b.live == 0 && uintptr(free)-uintptr(start) >= blockBytes {
-			_ = advise(start, blockBytes, unix.MADV_DONTNEED)
-			given += b.charged
-			b.charged = 0
+		c.blocks[i].live -= part
+		if uintptr(free)-uintptr(c.start(i)) >= blockBytes {
+			given += c.settle(i)
 		}
 	})
+	return given
+}
+
+func (c *mapping) start(i uintptr) unsafe.Pointer {
+	// Same as: base[i*blockBytes:]
+	// Safety: i < len(blocks).
+	return unsafe.Add(c.base, i*blockBytes)
+}
+
+// settle gives block i back if nothing in it is in use, and returns how many bytes had
+// been charged in it.
+func (c *mapping) settle(i uintptr) (given uintptr) {
+	b := &c.blocks[i]
+	if b.live != 0 || b.charged == 0 {
+		return 0
+	}
+	_ = advise(c.start(i), blockBytes, unix.MADV_DONTNEED)
+	given = b.charged
+	b.charged = 0
 	return given
 }
 

@@ -127,32 +127,55 @@ func (a *Arena) Budget() *Budget { return a.budget }
 // [ErrClosed] or the system's own.
 func (a *Arena) Alloc(n uintptr) (unsafe.Pointer, error) {
 	n = roundUp(n, Alignment)
-	if err := a.budget.Take(int64(n)); err != nil {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if err := a.charge(int64(n)); err != nil {
 		return nil, err
 	}
 	p, err := a.cut(n)
 	if err != nil {
-		a.budget.Give(int64(n))
-		return nil, err
+		a.give(int64(n))
 	}
-	a.used.Add(int64(n))
-	return p, nil
+	return p, err
+}
+
+// Charge counts n bytes that the caller has from elsewhere, an object of the Go heap
+// say, as if they came from the arena. Errors wrap [ErrBudget] or [ErrClosed].
+func (a *Arena) Charge(n int64) error {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	return a.charge(n)
+}
+
+// Discharge undoes Charge.
+func (a *Arena) Discharge(n int64) {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	if !a.closed {
+		a.give(n)
+	}
+}
+
+func (a *Arena) charge(n int64) error {
+	if a.closed {
+		return ErrClosed
+	}
+	if err := a.budget.Take(n); err != nil {
+		return err
+	}
+	a.used.Add(n)
+	return nil
+}
+
+func (a *Arena) give(n int64) {
+	a.used.Add(-n)
+	a.budget.Give(n)
 }
 
 // Used returns the bytes that the arena has taken from the budget and not given back.
 func (a *Arena) Used() int64 { return a.used.Load() }
 
-func (a *Arena) give(n uintptr) {
-	a.used.Add(-int64(n))
-	a.budget.Give(int64(n))
-}
-
 func (a *Arena) cut(n uintptr) (unsafe.Pointer, error) {
-	a.mu.Lock()
-	defer a.mu.Unlock()
-	if a.closed {
-		return nil, ErrClosed
-	}
 	if a.own(n) {
 		a.total += n
 		return heapSpan(n), nil
@@ -171,7 +194,7 @@ func (a *Arena) cut(n uintptr) (unsafe.Pointer, error) {
 		// Safety: n < the bytes left of the chunk that p points into.
 		a.free = unsafe.Add(p, n)
 	}
-	a.maps.charge(p, n)
+	a.give(int64(a.maps.charge(p, n)))
 	return p, nil
 }
 
@@ -222,9 +245,9 @@ func (a *Arena) Release(p unsafe.Pointer, n uintptr) {
 		return
 	}
 	if n >= ownSpanMin && !a.maps.holds(p) {
-		a.give(n) // the garbage collector has it
+		a.give(int64(n)) // the garbage collector has it
 	} else {
-		a.give(a.maps.release(p, n, a.free))
+		a.give(int64(a.maps.release(p, n, a.free)))
 	}
 }
 
@@ -237,7 +260,7 @@ func (a *Arena) Close() {
 		return
 	}
 	a.closed = true
-	a.give(uintptr(a.used.Load()))
+	a.give(a.used.Load())
 	a.free, a.left = nil, 0
 	a.maps.discardAll()
 }

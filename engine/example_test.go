@@ -1,0 +1,180 @@
+package engine_test
+
+import (
+	"errors"
+	"fmt"
+	"sync"
+
+	"github.com/objhash/objhash/engine"
+)
+
+const (
+	file   engine.Kind = 1
+	socket engine.Kind = 2
+)
+
+var kinds = []engine.KindOps{{Name: "file"}, {Name: "socket"}}
+
+// Two threads walk the file tables of four tasks, which share open files. Each open
+// file is dumped once, by whoever meets it first; all other encounters save its objref
+// alone.
+func Example() {
+	fdTables := map[string][]engine.Ptr{
+		"init":   {0xffff888101000100, 0xffff888101000100, 0xffff888101000100},
+		"shell":  {0xffff888101000200, 0xffff888101000200, 0xffff888101000200, 0xffff888101000300},
+		"editor": {0xffff888101000200, 0xffff888101000200, 0xffff888101000200, 0xffff888101000400},
+		"daemon": {0xffff888101000100, 0xffff888101000100, 0xffff888101000300},
+	}
+	tasks := make(chan string)
+	go func() {
+		defer close(tasks)
+		for _, task := range []string{"init", "shell", "editor", "daemon"} {
+			tasks <- task
+		}
+	}()
+
+	ckpt, err := engine.NewCheckpoint(engine.Options{Kinds: kinds})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ckpt.Close()
+	var threads sync.WaitGroup
+	for range 2 {
+		threads.Go(func() {
+			d := ckpt.Dumper()
+			defer d.Close()
+			for task := range tasks {
+				for _, p := range fdTables[task] {
+					ref, first, err := d.Encounter(p, file)
+					switch {
+					case err != nil:
+						fmt.Println(task, err)
+					case first:
+						_ = ref // write the file's state, under ref
+					default:
+						_ = ref // write ref
+					}
+				}
+			}
+		})
+	}
+	threads.Wait()
+
+	fmt.Println(ckpt.Len(), "open files")
+	for _, p := range []engine.Ptr{0xffff888101000100, 0xffff888101000200, 0xffff888101000300, 0xffff888101000400} {
+		ref, _ := ckpt.Lookup(p)
+		o, _ := ckpt.Object(ref)
+		fmt.Printf("%#x has %d users\n", o.Ptr, o.Users)
+	}
+	// Output:
+	// 4 open files
+	// 0xffff888101000100 has 5 users
+	// 0xffff888101000200 has 6 users
+	// 0xffff888101000300 has 2 users
+	// 0xffff888101000400 has 1 users
+}
+
+// Two sockets that refer to each other: the mark is set before the dump runs, so the
+// cycle ends with the objref of an object whose dump is not finished.
+func ExampleDumper_Dump() {
+	peer := map[engine.Ptr]engine.Ptr{0x1000: 0x2000, 0x2000: 0x1000}
+
+	ckpt, err := engine.NewCheckpoint(engine.Options{Kinds: kinds})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ckpt.Close()
+	d := ckpt.Dumper()
+	defer d.Close()
+	var dump func(p engine.Ptr) (engine.ObjRef, error)
+	dump = func(p engine.Ptr) (engine.ObjRef, error) {
+		return d.Dump(p, socket, func(ref engine.ObjRef) error {
+			other, err := dump(peer[p])
+			if err == nil {
+				fmt.Printf("socket %d, peer %d\n", ref, other)
+			}
+			return err
+		})
+	}
+	ref, err := dump(0x1000)
+	fmt.Println("dumped", ref, err)
+	// Output:
+	// socket 2, peer 1
+	// socket 1, peer 2
+	// dumped 1 <nil>
+}
+
+// A whole file table at once, which is several times as fast as one at a time.
+func ExampleDumper_EncounterBatch() {
+	ckpt, err := engine.NewCheckpoint(engine.Options{Kinds: kinds})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ckpt.Close()
+	d := ckpt.Dumper()
+	defer d.Close()
+	table := []engine.Ptr{0x1000, 0x1000, 0x2000, 0, 0x3000}
+	refs, first := make([]engine.ObjRef, len(table)), make([]bool, len(table))
+	err = d.EncounterBatch(table, file, refs, first)
+	fmt.Println(refs)
+	fmt.Println(first)
+	fmt.Println(err)
+	// Output:
+	// [1 1 2 0 3]
+	// [true false true false true]
+	// element 3: invalid argument: address 0
+}
+
+// Where there are no addresses, an object is known by what identifies it.
+func ExampleDumper_EncounterKey() {
+	ckpt, err := engine.NewCheckpoint(engine.Options{Kinds: kinds})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ckpt.Close()
+	d := ckpt.Dumper()
+	defer d.Close()
+	var key []byte
+	for _, inode := range []struct{ dev, ino uint64 }{{8, 100}, {9, 100}, {8, 100}} {
+		key = fmt.Appendf(key[:0], "%d:%d", inode.dev, inode.ino)
+		fmt.Println(d.EncounterKey(key, file))
+	}
+	// Output:
+	// 1 true <nil>
+	// 2 true <nil>
+	// 1 false <nil>
+}
+
+// On restart objects exist again, at other addresses, and are found by objref.
+func ExampleRestart() {
+	restart, err := engine.NewRestart(engine.Options{Kinds: kinds, ExpectedObjects: 100})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer restart.Close()
+	if err := restart.Insert(7, 0xc000012340, file); err != nil {
+		fmt.Println(err)
+	}
+	p, err := restart.Fetch(7, file)
+	fmt.Printf("%#x %v\n", p, err)
+
+	// What a damaged image may ask for:
+	fmt.Println(restart.Insert(7, 0xc000056780, file))
+	_, err = restart.Fetch(7, socket)
+	var kind *engine.KindError
+	fmt.Println(err, errors.As(err, &kind))
+	_, err = restart.Fetch(8, file)
+	fmt.Println(err)
+	fmt.Println(restart.Insert(-1, 0xc000056780, file))
+	// Output:
+	// 0xc000012340 <nil>
+	// objref in use already: objref 7 is the file at 0xc000012340
+	// object 7 is of kind 1, not 2 true
+	// no such object: objref 8
+	// invalid argument: objref -1; want 1 to 2147483647
+}

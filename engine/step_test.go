@@ -1,0 +1,366 @@
+//go:build race || objhash_invariants
+
+package engine_test
+
+import (
+	"errors"
+	"sync"
+	"sync/atomic"
+	"testing"
+
+	"github.com/objhash/objhash/engine"
+	"github.com/objhash/objhash/internal/invariants"
+)
+
+// stopper stops the first thread that comes to a step of a given name.
+type stopper struct {
+	name    string
+	armed   atomic.Bool
+	stopped chan struct{} // closed when one has stopped
+	resume  chan struct{} // close it to let that one go on
+	once    sync.Once
+}
+
+func newStopper(t *testing.T, name string) *stopper {
+	s := &stopper{name: name, stopped: make(chan struct{}), resume: make(chan struct{})}
+	s.armed.Store(true)
+	t.Cleanup(invariants.OnStep(func(step string) {
+		if step == s.name && s.armed.CompareAndSwap(true, false) {
+			close(s.stopped)
+			<-s.resume
+		}
+	}))
+	t.Cleanup(s.release) // before the test is left with a stopped thread
+	return s
+}
+
+func (s *stopper) release() { s.once.Do(func() { close(s.resume) }) }
+
+// The steps of an encounter of a new object, in order.
+var encounterSteps = []string{
+	"encounter: before publishing",
+	"insert: before the CAS",
+	"insert: after the search",
+	"publish: before checking closed",
+}
+
+// The steps of a thread that replaces a shard of the index.
+var replaceSteps = []string{
+	"replace: between groups",
+	"replace: before publishing",
+	"replace: before releasing",
+}
+
+// stop runs meet until it stops at a step, and returns a channel that is closed when
+// meet has returned.
+func stop(t *testing.T, s *stopper, meet func()) (done chan struct{}) {
+	t.Helper()
+	done = make(chan struct{})
+	go func() {
+		defer close(done)
+		meet()
+	}()
+	select {
+	case <-s.stopped:
+	case <-done:
+		t.Fatalf("the thread did not come to step %q", s.name)
+	}
+	return done
+}
+
+// G20: a thread stopped between any two steps of an insert blocks no other thread's
+// lookups, encounters of known objects, or inserts elsewhere.
+
+func TestG20_stoppedEncounterBlocksNobody(t *testing.T) {
+	for _, step := range encounterSteps {
+		t.Run(step, func(t *testing.T) {
+			for _, o := range []engine.Options{{Shards: 1}, {}, {Shards: 1, Count: perHandle{}}} {
+				l := newLedger(t, 2)
+				c := newCheckpoint(t, with(o, l))
+				victim, d := newDumper(t, c), newDumper(t, c)
+				const known = 30
+				for i := range known {
+					if _, _, err := d.Encounter(addr(i), 1); err != nil {
+						t.Fatal(err)
+					}
+				}
+				s := newStopper(t, step)
+				var ref engine.ObjRef
+				var first bool
+				var err error
+				done := stop(t, s, func() { ref, first, err = victim.Encounter(addr(1000), 1) })
+
+				var met engine.ObjRef
+				within(t, "other threads, while one is stopped at "+step, func() {
+					for i := range known {
+						if _, ok := c.Lookup(addr(i)); !ok {
+							t.Errorf("object %d is not found", i)
+						}
+						if _, first, err := d.Encounter(addr(i), 1); first || err != nil {
+							t.Errorf("known object %d: first %t, %v", i, first, err)
+						}
+						if _, err := d.Dump(addr(i), 1, dumpOK); err != nil {
+							t.Errorf("known object %d: %v", i, err)
+						}
+					}
+					// Whether the stopped thread's object is met yet or not, it is whole.
+					if ref, ok := c.Lookup(addr(1000)); ok {
+						if o, ok := c.Object(ref); !ok || o.Ptr != addr(1000) || o.Kind != 1 {
+							t.Errorf("Object(%d) = %+v, %t; want %#x", ref, o, ok, addr(1000))
+						}
+						_, _, err := d.Encounter(addr(1000), 2)
+						wantKindError(t, "other kind", err, engine.KindError{Ref: ref, Have: 1, Want: 2})
+					}
+					// New objects, enough to replace every shard of the index; those of
+					// batches and keys; the very object that the stopped thread is at.
+					for i := range 500 {
+						if _, first, err := d.Encounter(addr(2000+i), 1); !first || err != nil {
+							t.Errorf("new object: first %t, %v", first, err)
+						}
+					}
+					refs := make([]engine.ObjRef, 3)
+					if err := d.EncounterBatch([]engine.Ptr{addr(1000), addr(3000), wide(3000)}, 1, refs, nil); err != nil {
+						t.Error(err)
+					}
+					met = refs[0]
+					if _, first, err := d.EncounterKey([]byte("key"), 1); !first || err != nil {
+						t.Errorf("key: first %t, %v", first, err)
+					}
+					if ref, err := d.Reserve(); ref == 0 || err != nil {
+						t.Errorf("Reserve = %d, %v", ref, err)
+					}
+					c.Len()
+					for range c.All() {
+					}
+				})
+				s.release()
+				await(t, "the stopped thread", done)
+				published := step == encounterSteps[2] || step == encounterSteps[3]
+				if ref != met || first != published || err != nil {
+					t.Errorf("the stopped thread's Encounter = %d, %t, %v; the others have %d", ref, first, err, met)
+				}
+				if held := l.held(addr(1000)); held != 1 {
+					t.Errorf("%d references held; want 1", held)
+				}
+				wantInOrder(t, c)
+				closeQuietly(t, c)
+				closeQuietly(t, victim)
+				closeQuietly(t, d)
+				l.settled()
+			}
+		})
+	}
+}
+
+// Stopped while growing a shard it delays at most inserts of new objects into that
+// shard.
+func TestG20_stoppedGrowthDelaysOneShard(t *testing.T) {
+	const shards, known, others = 64, 64 * 6, 256
+	for _, step := range replaceSteps {
+		t.Run(step, func(t *testing.T) {
+			l := newLedger(t, 1)
+			c := newCheckpoint(t, with(engine.Options{Shards: shards, Seed: 1}, l))
+			victim, d := newDumper(t, c), newDumper(t, c)
+			for i := range known {
+				if _, _, err := d.Encounter(addr(i), 1); err != nil {
+					t.Fatal(err)
+				}
+			}
+			s := newStopper(t, step)
+			met := 0
+			done := stop(t, s, func() {
+				for ; met < 100_000 && s.armed.Load(); met++ {
+					if _, _, err := victim.Encounter(addr(100_000+met), 1); err != nil {
+						t.Error(err)
+					}
+				}
+			})
+			within(t, "lookups and known objects, while a shard is replaced", func() {
+				ptrs, refs := make([]engine.Ptr, known), make([]engine.ObjRef, known)
+				for i := range known {
+					ptrs[i] = addr(i)
+					if _, ok := c.Lookup(addr(i)); !ok {
+						t.Errorf("object %d is not found", i)
+					}
+					if _, first, err := d.Encounter(addr(i), 1); first || err != nil {
+						t.Errorf("known object %d: first %t, %v", i, first, err)
+					}
+				}
+				if found := c.LookupBatch(ptrs, refs); found != known {
+					t.Errorf("LookupBatch found %d of %d", found, known)
+				}
+				if err := d.EncounterBatch(ptrs, 1, refs, nil); err != nil {
+					t.Error(err)
+				}
+				if _, first, err := d.EncounterKey([]byte("key"), 1); !first || err != nil {
+					t.Errorf("key: first %t, %v", first, err)
+				}
+				if _, first, err := d.Encounter(wide(1), 1); !first || err != nil {
+					t.Errorf("wide address: first %t, %v", first, err)
+				}
+			})
+			// New objects, each on a thread of its own: those of one shard wait, which is
+			// one in 64.
+			through := make(chan struct{}, others)
+			var all sync.WaitGroup
+			for i := range others {
+				all.Go(func() {
+					d := c.Dumper()
+					defer d.Close()
+					if _, first, err := d.Encounter(addr(500_000+i), 1); !first || err != nil {
+						t.Errorf("new object %d: first %t, %v", i, first, err)
+					}
+					through <- struct{}{}
+				})
+			}
+			within(t, "new objects in other shards", func() {
+				for range others * 3 / 4 {
+					<-through
+				}
+			})
+			s.release()
+			await(t, "the stopped thread", done)
+			within(t, "new objects in all shards", all.Wait)
+			if n := len(wantInOrder(t, c)); n != known+others+met+2 {
+				t.Errorf("%d objects; want %d", n, known+others+met+2)
+			}
+			closeQuietly(t, c)
+			closeQuietly(t, victim)
+			closeQuietly(t, d)
+			l.settled()
+		})
+	}
+}
+
+// G11 and G19: Close goes past a thread stopped at any step of an encounter; what it
+// grabbed is dropped, by one of the two.
+func TestG11_G19_closeDuringEachStep(t *testing.T) {
+	meets := []struct {
+		name string
+		p    engine.Ptr
+		meet func(d *engine.Dumper, p engine.Ptr) (engine.ObjRef, error)
+	}{
+		{"Encounter", addr(1), func(d *engine.Dumper, p engine.Ptr) (engine.ObjRef, error) {
+			ref, _, err := d.Encounter(p, 1)
+			return ref, err
+		}},
+		{"Encounter/wide", wide(1), func(d *engine.Dumper, p engine.Ptr) (engine.ObjRef, error) {
+			ref, _, err := d.Encounter(p, 1)
+			return ref, err
+		}},
+		{"EncounterBatch", addr(1), func(d *engine.Dumper, p engine.Ptr) (engine.ObjRef, error) {
+			refs := make([]engine.ObjRef, 1)
+			err := d.EncounterBatch([]engine.Ptr{p}, 1, refs, nil)
+			return refs[0], err
+		}},
+		{"Dump", addr(1), func(d *engine.Dumper, p engine.Ptr) (engine.ObjRef, error) {
+			return d.Dump(p, 1, dumpOK)
+		}},
+		{"EncounterKey", 0, func(d *engine.Dumper, _ engine.Ptr) (engine.ObjRef, error) {
+			ref, _, err := d.EncounterKey([]byte("key"), 1)
+			return ref, err
+		}},
+	}
+	for _, step := range encounterSteps {
+		for _, m := range meets {
+			if step[:6] == "insert" && (m.p == 0 || m.p == wide(1)) {
+				continue // they are not in the index's tables
+			}
+			t.Run(m.name+"/"+step, func(t *testing.T) {
+				for _, known := range []bool{false, true} { // others have used the tables before
+					l := newLedger(t, 1)
+					c := newCheckpoint(t, with(engine.Options{}, l))
+					victim, d := newDumper(t, c), newDumper(t, c)
+					if known {
+						mustMeet(t, d, addr(50), 1, 1, true)
+						mustMeet(t, d, wide(50), 1, 2, true)
+						if _, _, err := d.EncounterKey([]byte("other"), 1); err != nil {
+							t.Fatal(err)
+						}
+					}
+					s := newStopper(t, step)
+					var ref engine.ObjRef
+					var e ending
+					done := stop(t, s, func() {
+						e = ends(func() (err error) {
+							ref, err = m.meet(victim, m.p)
+							return err
+						})
+					})
+					within(t, "Close, while a thread is stopped at "+step, func() { closeQuietly(t, c) })
+					s.release()
+					await(t, "the stopped thread", done)
+					if ref != 0 || !errors.Is(e.err, engine.ErrClosed) {
+						t.Errorf("%s = %d, ended with %+v; want ErrClosed", m.name, ref, e)
+					}
+					closeQuietly(t, victim)
+					closeQuietly(t, d)
+					l.settled()
+				}
+			})
+		}
+	}
+}
+
+// The restart side: while an Insert is stopped before it publishes, others go on, and
+// one of them may take the objref.
+func TestG20_stoppedRestartInsertBlocksNobody(t *testing.T) {
+	const step = "restart: before publishing"
+	for _, end := range []bool{false, true} {
+		l := newLedger(t, 2)
+		r := newRestart(t, with(engine.Options{}, l))
+		s := newStopper(t, step)
+		var err error
+		done := stop(t, s, func() { err = r.Insert(5, addr(5), 1) })
+		within(t, "other threads, while an Insert is stopped", func() {
+			for ref := engine.ObjRef(1); ref < 3000; ref++ {
+				if err := r.Insert(ref, addr(int(ref)), 2); err != nil {
+					t.Errorf("Insert(%d): %v", ref, err)
+				}
+				if p, err := r.Fetch(ref, 2); p != addr(int(ref)) || err != nil {
+					t.Errorf("Fetch(%d) = %#x, %v", ref, p, err)
+				}
+			}
+			if err := r.Insert(1<<30, wide(1), 2); err != nil {
+				t.Error(err)
+			}
+			if end {
+				closeQuietly(t, r)
+			}
+		})
+		s.release()
+		await(t, "the stopped thread", done)
+		if end && errors.Is(err, engine.ErrClosed) {
+			err = engine.ErrExists // either answer is true
+		}
+		wantErr(t, "the stopped Insert", err, engine.ErrExists)
+		closeQuietly(t, r)
+		l.settled()
+	}
+}
+
+// Close goes past a stopped Insert; its reference is dropped.
+func TestG11_closeDuringARestartInsert(t *testing.T) {
+	for _, step := range []string{"restart: before publishing", "publish: before checking closed"} {
+		for _, ref := range []engine.ObjRef{1, 1 << 30} {
+			if step[:7] == "restart" && ref > 1 {
+				continue // beside the arrays there is no such step
+			}
+			for _, p := range []engine.Ptr{addr(1), wide(1)} {
+				if step[:7] == "restart" && p == wide(1) {
+					continue
+				}
+				l := newLedger(t, 1)
+				r := newRestart(t, with(engine.Options{}, l))
+				s := newStopper(t, step)
+				var err error
+				done := stop(t, s, func() { err = r.Insert(ref, p, 1) })
+				within(t, "Close, while an Insert is stopped at "+step, func() { closeQuietly(t, r) })
+				s.release()
+				await(t, "the stopped thread", done)
+				wantErr(t, "the stopped Insert", err, engine.ErrClosed)
+				l.settled()
+			}
+		}
+	}
+}
