@@ -6,7 +6,7 @@ CORE    := ./shard ./engine ./refcount ./internal/...
 FUZZFOR ?= 30s
 GO_NEEDS := 1.26
 
-.PHONY: bench test race lint fuzz soak results clean check-go invariants test386 examples
+.PHONY: bench test race lint fuzz soak results clean check-go test32 examples
 
 # The main job: a comparison over a few profiles, on screen and in results/.
 bench: check-go
@@ -24,8 +24,8 @@ race: check-go
 	$(GO) test -race -shuffle=on -cpu=2,4 $(CORE) ./bench/...
 
 # The core as a 32-bit program.
-test386: check-go
-	GOARCH=386 CGO_ENABLED=0 $(GO) test -exec $(CURDIR)/.ci/exec386 $(CORE) ./bench/baseline ./bench/trace
+test32: check-go
+	.ci/test32 $(CORE) ./bench/baseline ./bench/trace
 
 lint: check-go
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these files: $$unformatted"; exit 1; }

@@ -74,7 +74,6 @@ type checkpointModel struct {
 	reserved int
 	max      int
 	closed   bool
-	opened   int // handles that were ever opened at once
 }
 
 func FuzzCheckpoint(f *testing.F) {

@@ -364,3 +364,80 @@ func TestG11_closeDuringARestartInsert(t *testing.T) {
 		}
 	}
 }
+
+// Close has loaded the record of an object that then loses its race, and whose objref
+// is used for the next: Close must drop the reference of the object whose record it
+// takes, not of the one it saw. The next object comes after Close has begun because its
+// encounter is the one in whose Grab the other takes place.
+func TestG11_closeDropsTheObjectWhoseRecordItTakes(t *testing.T) {
+	for _, place := range []func(int) engine.Ptr{addr, wide} {
+		a, b := place(1), place(2)
+		l := newLedger(t, 1)
+		c := newCheckpoint(t, with(engine.Options{}, l))
+		d, other := newDumper(t, c), newDumper(t, c)
+		publishing := []chan struct{}{make(chan struct{}), make(chan struct{})}
+		goOn := []chan struct{}{make(chan struct{}), make(chan struct{})}
+		loaded, drop := make(chan struct{}), make(chan struct{})
+		var arrivals, closer atomic.Int32
+		restore := invariants.OnStep(func(step string) {
+			switch step {
+			case "encounter: before publishing":
+				if n := arrivals.Add(1); n > 1 && n < 4 { // the first one is the other handle's
+					close(publishing[n-2])
+					<-goOn[n-2]
+				}
+			case "drop: after loading the record":
+				if closer.Add(1) == 1 {
+					close(loaded)
+					<-drop
+				}
+			}
+		})
+		depth := 0
+		l.grabbing = func(x account) error {
+			switch depth++; depth {
+			case 1: // of b: meets a
+				_, first, err := d.Encounter(a, 1)
+				allowed(t, "Encounter of the object that loses", err, engine.ErrClosed)
+				if first {
+					t.Error("Encounter of the object that loses: first")
+				}
+			case 2: // of a: loses against the other handle
+				if _, first, err := other.Encounter(a, 1); !first || err != nil {
+					t.Errorf("Encounter of the winner: %t, %v", first, err)
+				}
+			}
+			return nil
+		}
+		// The loser's objref comes before the winner's.
+		if _, err := d.Reserve(); err != nil {
+			t.Fatal(err)
+		}
+		met, closed := make(chan struct{}), make(chan struct{})
+		go func() {
+			defer close(met)
+			d.Encounter(b, 1)
+		}()
+		await(t, "a's record", publishing[0])
+		go func() {
+			defer close(closed)
+			closeQuietly(t, c)
+		}()
+		within(t, "Close at a's record", func() {
+			select {
+			case <-loaded:
+			case <-closed: // in a build without that step
+			}
+		})
+		close(goOn[0])
+		await(t, "b's record", publishing[1])
+		close(drop)
+		await(t, "Close", closed)
+		close(goOn[1])
+		await(t, "b's encounter", met)
+		restore()
+		closeQuietly(t, d)
+		closeQuietly(t, other)
+		l.settled()
+	}
+}

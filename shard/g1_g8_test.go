@@ -194,6 +194,7 @@ func testLookupFinds(t *testing.T, s setup, r *rand.Rand, n int) {
 			from := rng.IntN(writers)
 			done := int(progress[from].Load())
 			if done == 0 {
+				runtime.Gosched()
 				continue
 			}
 			for j := range at {

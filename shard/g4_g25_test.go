@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/bits"
+	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
@@ -192,6 +193,7 @@ func TestG25_BudgetHoldsUnderConcurrency(t *testing.T) {
 					if used := budget.Used(); used > limit || used < 0 {
 						fails.errorf("%d bytes in use; limit %d", used, limit)
 					}
+					runtime.Gosched()
 				}
 				return
 			}

@@ -1,7 +1,6 @@
 package shard
 
 import (
-	"errors"
 	"sync/atomic"
 
 	"github.com/objhash/objhash/internal/invariants"
@@ -29,8 +28,6 @@ const (
 	displaced               // an entry found no room within ProbeGroupsMax of its home
 	unfit                   // a number has more bits than the words have room for
 )
-
-var errTooLarge = errors.New("a shard cannot have more than 2^28 groups")
 
 // awaitReplacement waits until whoever is replacing the shard's table is done.
 func (x *Compact) awaitReplacement(s *compactShard) error {
@@ -121,9 +118,6 @@ const (
 
 // successor makes a table with room for numbers up to twice ref.
 func (x *Compact) successor(groupBits uint, ref int32, m mixer) (*table, error) {
-	if groupBits > groupBitsMax {
-		return nil, errTooLarge
-	}
 	const refMax = 1<<31 - 1
 	return newTable(x.arena, x.shardBits, groupBits, int32(min(2*int64(ref), refMax)), m)
 }

@@ -99,8 +99,8 @@ func (x *Locked) makeTables(expected int) error {
 }
 
 func (x *Locked) newTable(groupBits uint, mul uint64) (*lockedTable, error) {
-	if groupBits > groupBitsMax {
-		return nil, errTooLarge
+	if err := checkTable(groupBits); err != nil {
+		return nil, err
 	}
 	t := &lockedTable{groupMask: 1<<groupBits - 1, homeShift: 64 - groupBits, mul: mul}
 	var err error

@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"errors"
+	"math/bits"
 	"sync/atomic"
 	"unsafe"
 
@@ -50,6 +52,9 @@ func newTable(a *region.Arena, shardBits, groupBits uint, ref int32, m mixer) (*
 			groupBits++
 		}
 	}
+	if err := checkTable(groupBits); err != nil {
+		return nil, err
+	}
 	groups := uint64(1) << groupBits
 	t.groupBits = groupBits
 	t.groupMask = groups - 1
@@ -58,6 +63,16 @@ func newTable(a *region.Arena, shardBits, groupBits uint, ref int32, m mixer) (*
 	var err error
 	t.base, err = a.Alloc(uintptr(groups) * groupBytes)
 	return t, err
+}
+
+var errTooLarge = errors.New("a shard cannot have more than 2^28 groups, or 2^24 on 32-bit")
+
+// checkTable refuses tables whose size in bytes cannot be said, or hoped for.
+func checkTable(groupBits uint) error {
+	if groupBits > groupBitsMax || bits.UintSize == 32 && groupBits > 24 {
+		return errTooLarge
+	}
+	return nil
 }
 
 func (t *table) bytes() uintptr { return uintptr(t.groupMask+1) * groupBytes }
