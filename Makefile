@@ -5,6 +5,7 @@ PKGS    := ./...
 CORE    := ./shard ./engine ./refcount ./internal/...
 FUZZFOR ?= 30s
 GO_NEEDS := 1.26
+RESULT_TARGETS := objhash,objhash-batch,index,index-batch,index-locked,xsync4,rwmutex-map,baseline-sized
 
 .PHONY: bench test race lint fuzz soak results clean check-go test32 examples
 
@@ -13,8 +14,7 @@ bench: check-go
 	@mkdir -p bin results
 	$(GO) build -o bin/crbench ./cmd/crbench
 	bin/crbench run --profile lookup-hit,first-pass,checkpoint-zipf,replay \
-		--target objhash,objhash-batch,index,index-batch,index-locked,xsync4,rwmutex-map,baseline-sized \
-		--objects 200k --threads 1,2 --trials 6 --json results/bench.json
+		--target $(RESULT_TARGETS) --objects 200k --threads 1,2 --trials 6 --json results/bench.json
 
 test: check-go
 	$(GO) test -shuffle=on $(PKGS)
@@ -50,14 +50,14 @@ soak: check-go
 	$(GO) test -tags 'soak objhash_invariants' -timeout 6h $(CORE) ./bench/...
 	$(MAKE) fuzz FUZZFOR=10m
 
-# Measures everything under results/ again.
+# Measures everything under results/ again, in about 15 minutes.
 results: check-go
 	@mkdir -p bin results
 	$(GO) build -o bin/crbench ./cmd/crbench
-	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf \
-		--objects 1e6 --threads 1,2 --trials 10 --json results/million.json | tee results/million.txt
+	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf --target $(RESULT_TARGETS) \
+		--objects 1e6 --threads 1,2 --trials 6 --json results/million.json > results/million.txt
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay \
-		--objects 10k --threads 1,2 --trials 10 --json results/small.json | tee results/small.txt
+		--objects 10k --threads 1,2 --trials 6 --json results/small.json > results/small.txt
 
 clean:
 	rm -rf bin

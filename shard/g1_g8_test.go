@@ -527,7 +527,7 @@ func TestG5_TablesReplacedAllTheTime(t *testing.T) {
 	oversubscribe(t)
 	forEachSubject(t, func(t *testing.T, sub subject) {
 		const readers, inserters, newEach = 3, 3, 1000
-		known, replacements := 2000, 120
+		known, replacements := 2000, 240
 		if slow {
 			known, replacements = 200, 8 // there tables do not read as zeros
 		}
