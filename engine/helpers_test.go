@@ -263,7 +263,7 @@ func patience() time.Duration {
 	if slow {
 		return 3 * time.Minute
 	}
-	return 30 * time.Second
+	return 20 * time.Second
 }
 
 // within fails the test, with all stacks, unless f returns.

@@ -311,6 +311,52 @@ func TestG25_BytesForEachWellMixedObject(t *testing.T) {
 	}
 }
 
+// A successor that turns out too small for the numbers in the table is given back, like a
+// table that has been replaced.
+func TestG25_AbandonedTablesAreGivenBack(t *testing.T) {
+	budget := region.NewBudget(0)
+	x, err := NewCompact(Config{Shards: 1, Expected: 100_000, Budget: budget})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	const large = 600_000 // needs the tag's bits
+	mustInsert(t, x, heapAddress(0), large)
+	rounds := sized(60)
+	each := compactSubject.tableBytes(x)
+	for range rounds {
+		if err := replaceTable(x); err != nil {
+			t.Fatal(err)
+		}
+		mustFind(t, x, heapAddress(0), stored{large, tagOf(large)})
+	}
+	if used, most := budget.Used(), compactSubject.tableBytes(x)+3*each+replacedBytesMax; used > most {
+		t.Errorf("%d bytes in use after %d replacements; want at most %d", used, rounds, most)
+	}
+}
+
+// Losers of a race for a wide address are not charged for it.
+func TestG25_WideAddressesAreChargedOnce(t *testing.T) {
+	oversubscribe(t)
+	const n = 4000
+	for range sized(8) {
+		x := compactSubject.open(t, Config{})
+		empty := x.Bytes()
+		together(4, func(w int) {
+			for i := range n {
+				if _, _, err := x.Insert(wideAddress(i), int32(w*n+i+1), 1); err != nil {
+					t.Error(err)
+					return
+				}
+			}
+		})
+		if got, want := x.Bytes()-empty, int64(n*wideEntryBytes); got != want {
+			t.Fatalf("%d bytes for %d wide addresses; want %d", got, n, want)
+		}
+		x.Close()
+	}
+}
+
 // What Close gives back, somebody else can have: all of it.
 func TestG25_CloseGivesTheBudgetBack(t *testing.T) {
 	forEachSetup(t, func(t *testing.T, s setup) {
@@ -487,7 +533,7 @@ func testChosenAddresses(t *testing.T, sub subject, config Config, ptrs []uint64
 // leak: it takes another, rather than grow until they are apart.
 func TestG24_ChosenAddressesForTheMixer(t *testing.T) {
 	for _, shards := range []int{1, 16} {
-		const limit = 64 << 20 // rather than all of the machine's memory
+		const limit = 4 << 20 // rather than all of the machine's memory
 		budget := region.NewBudget(limit)
 		x, err := NewCompact(Config{Shards: shards, Budget: budget})
 		if err != nil {
