@@ -12,7 +12,7 @@ RESULT_TARGETS := objhash,objhash-batch,index,index-batch,index-locked,xsync4,rw
 # The main job: a comparison over a few profiles, on screen and in results/.
 bench: check-go
 	@mkdir -p bin results
-	$(GO) build -o bin/crbench ./cmd/crbench
+	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench
 	bin/crbench run --profile lookup-hit,first-pass,checkpoint-zipf,replay \
 		--target $(RESULT_TARGETS) --objects 200k --threads 1,2 --trials 6 --json results/bench.json
 
@@ -53,7 +53,7 @@ soak: check-go
 # Measures everything under results/ again, in about 15 minutes.
 results: check-go
 	@mkdir -p bin results
-	$(GO) build -o bin/crbench ./cmd/crbench
+	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf --target $(RESULT_TARGETS) \
 		--objects 1e6 --threads 1,2 --trials 6 --json results/million.json > results/million.txt
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay \
@@ -64,7 +64,7 @@ clean:
 	rm -f results/bench.json
 
 check-go:
-	@command -v $(GO) >/dev/null || { echo "objhash needs Go $(GO_NEEDS) or later: see https://go.dev/doc/install"; exit 1; }
+	@command -v $(GO) >/dev/null || { echo "objhash needs Go $(GO_NEEDS) or later; none is installed"; exit 1; }
 	@$(GO) version | awk -v want=$(GO_NEEDS) '{ sub("go", "", $$3); split($$3, have, "."); split(want, need, "."); \
 		if (have[1]+0 < need[1]+0 || have[1]+0 == need[1]+0 && have[2]+0 < need[2]+0) { \
 			print "objhash needs Go " want " or later; this is " $$3; exit 1 } }'

@@ -253,31 +253,18 @@ func TestG14_manyThreadsDumpTheSameObjects(t *testing.T) {
 }
 
 // Two threads come to one object after the other at the same moment.
-func TestG14_oneOfManyDumpsRuns(t *testing.T) {
-	const workers = 2
+func TestG14_oneOfTwoDumpsRuns(t *testing.T) {
 	objects := sized(50_000)
-	l := newLedger(t, 1)
-	c := newCheckpoint(t, with(engine.Options{}, l))
-	d := newDumper(t, c)
+	c := newCheckpoint(t, engine.Options{Kinds: []engine.KindOps{{}}})
+	ds := [2]*engine.Dumper{newDumper(t, c), newDumper(t, c)}
 	for i := range objects {
-		mustMeet(t, d, addr(i), 1, engine.ObjRef(i+1), true)
+		mustMeet(t, ds[0], addr(i), 1, engine.ObjRef(i+1), true)
 	}
 	runs := make([]atomic.Int32, objects)
-	var arrived atomic.Int64
-	parallel(workers, func(int) {
-		d := c.Dumper()
-		defer d.Close()
-		for i := range objects {
-			arrived.Add(1)
-			for spins := 0; arrived.Load() < int64(workers*(i+1)); spins++ {
-				if spins > 100 {
-					runtime.Gosched() // one processor must do
-				}
-			}
-			ref, err := d.Dump(addr(i), 1, func(engine.ObjRef) error { runs[i].Add(1); return nil })
-			if int(ref) != i+1 || err != nil {
-				t.Errorf("Dump of object %d = %d, %v", i, ref, err)
-			}
+	together(objects, func(w, i int) {
+		ref, err := ds[w].Dump(addr(i), 1, func(engine.ObjRef) error { runs[i].Add(1); return nil })
+		if int(ref) != i+1 || err != nil {
+			t.Errorf("Dump of object %d = %d, %v", i, ref, err)
 		}
 	})
 	for i := range runs {

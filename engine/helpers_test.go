@@ -258,6 +258,24 @@ func parallel(n int, f func(worker int)) {
 	done.Wait()
 }
 
+// together runs f for each of a number of rounds on two goroutines, which start every
+// round at the same moment, as far as the machine lets them.
+func together(rounds int, f func(worker, round int)) {
+	const workers = 2
+	var arrived atomic.Int64
+	parallel(workers, func(w int) {
+		for round := range rounds {
+			arrived.Add(1)
+			for spins := 0; arrived.Load() < int64(workers*(round+1)); spins++ {
+				if spins > 1_000 {
+					runtime.Gosched() // one processor must do
+				}
+			}
+			f(w, round)
+		}
+	})
+}
+
 // patience bounds what must end soon. It only runs out if the test fails.
 func patience() time.Duration {
 	if slow {

@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -145,56 +144,48 @@ func TestG4_maxObjectsIsExactForManyThreads(t *testing.T) {
 	})
 }
 
-// At no moment do more threads have a permit than there are: all Grabs fail, so that
-// the permits are fought for all the time.
+// At no moment do two threads have the one permit there is. All Grabs fail, so that it
+// is fought for in each round.
 func TestG4_maxObjectsIsExactAtEveryMoment(t *testing.T) {
-	const workers, limit = 4, 2
-	tries := sized(100_000)
-	var inside, grabs atomic.Int64
+	rounds := sized(50_000)
+	var inside atomic.Int64
 	l := newLedger(t, 1)
 	l.grabbing = func(account) error {
-		if n := inside.Add(1); n > limit {
-			t.Errorf("%d threads have a permit; limit is %d", n, limit)
+		if n := inside.Add(1); n > 1 {
+			t.Errorf("%d threads have the one permit", n)
 		}
-		if grabs.Add(1)%16 == 0 {
-			runtime.Gosched()
+		for range 20 {
+			inside.Load() // stay a while
 		}
 		inside.Add(-1)
 		return errSick
 	}
-	c, r := newCheckpoint(t, with(engine.Options{MaxObjects: limit}, l)), newRestart(t, with(engine.Options{MaxObjects: limit}, l))
-	parallel(workers, func(w int) {
-		d := c.Dumper()
-		defer d.Close()
-		for i := range tries {
-			_, _, err := d.Encounter(addr(w*tries+i), 1)
-			if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) || t.Failed() {
-				t.Errorf("Encounter: %v", err)
-				return
-			}
+	c, r := newCheckpoint(t, with(engine.Options{MaxObjects: 1}, l)), newRestart(t, with(engine.Options{MaxObjects: 1}, l))
+	ds := [2]*engine.Dumper{newDumper(t, c), newDumper(t, c)}
+	together(rounds, func(w, i int) {
+		_, _, err := ds[w].Encounter(addr(2*i+w), 1)
+		if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) {
+			t.Errorf("Encounter: %v", err)
 		}
 	})
-	parallel(workers, func(w int) {
-		for i := range tries {
-			err := r.Insert(engine.ObjRef(w*tries+i+1), addr(i), 1)
-			if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) || t.Failed() {
-				t.Errorf("Insert: %v", err)
-				return
-			}
+	together(rounds/5, func(w, i int) {
+		err := r.Insert(engine.ObjRef(2*i+w+1), addr(i), 1)
+		if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) {
+			t.Errorf("Insert: %v", err)
 		}
 	})
 	l.grabbing = nil
-	d := newDumper(t, c)
-	for i := range limit + 1 {
-		_, _, err := d.Encounter(addr(i), 1)
-		errInsert := r.Insert(engine.ObjRef(i+1), addr(i), 1)
-		if i < limit && (err != nil || errInsert != nil) {
-			t.Errorf("object %d: %v and %v; all permits were given back", i, err, errInsert)
-		} else if i == limit {
-			wantErr(t, "one too many", err, engine.ErrLimit)
-			wantErr(t, "one too many", errInsert, engine.ErrLimit)
-		}
+	_, _, err := ds[0].Encounter(addr(1), 1)
+	errInsert := r.Insert(1, addr(1), 1)
+	if err != nil || errInsert != nil {
+		t.Errorf("all permits were given back, but: %v and %v", err, errInsert)
 	}
+	_, _, err = ds[0].Encounter(addr(2), 1)
+	wantErr(t, "one too many", err, engine.ErrLimit)
+	wantErr(t, "one too many", r.Insert(2, addr(2), 1), engine.ErrLimit)
+	closeQuietly(t, c)
+	closeQuietly(t, r)
+	l.settled()
 }
 
 // Lost races give their permit back.
