@@ -8,6 +8,8 @@ import (
 	"slices"
 	"sync/atomic"
 	"testing"
+
+	"github.com/objhash/objhash/internal/region"
 )
 
 // fail reports a failure from any goroutine, and tells whether there have been so
@@ -531,7 +533,8 @@ func TestG5_TablesReplacedAllTheTime(t *testing.T) {
 		if slow {
 			known, replacements = 200, 8 // there tables do not read as zeros
 		}
-		x := sub.open(t, Config{Shards: 1, Expected: 100_000}) // tables of a block of memory or more
+		// Tables of a block of memory or more, few of them at any time.
+		x := sub.open(t, Config{Shards: 1, Expected: 100_000, Budget: region.NewBudget(64 << 20)})
 		for i := range known {
 			mustInsert(t, x, heapAddress(i), int32(i+1))
 		}

@@ -1,6 +1,8 @@
 package region
 
 import (
+	"fmt"
+	"math"
 	"math/bits"
 	"sync"
 	"sync/atomic"
@@ -95,7 +97,11 @@ func (a *Array[T]) makeSegment(s uint, fill func(at func(uint32) *T)) error {
 		return nil
 	}
 	var t T
-	p, err := a.arena.Alloc(uintptr(segmentLen(s)) * unsafe.Sizeof(t))
+	size := uint64(segmentLen(s)) * uint64(unsafe.Sizeof(t))
+	if size > math.MaxInt {
+		return fmt.Errorf("%w: a segment of %d bytes does not fit the address space", ErrBudget, size)
+	}
+	p, err := a.arena.Alloc(uintptr(size))
 	if err != nil {
 		return err
 	}

@@ -247,12 +247,16 @@ func TestBudgetAlone(t *testing.T) {
 	old := runtime.GOMAXPROCS(4 * runtime.NumCPU())
 	defer runtime.GOMAXPROCS(old)
 	const limit, workers = 3, 8
+	iterations := 600_000
+	if testing.Short() || !canMap {
+		iterations = 50_000
+	}
 	b := NewBudget(limit)
 	var wg sync.WaitGroup
 	var taken atomic.Int64
 	for w := range int64(workers) {
 		wg.Go(func() {
-			for i := range int64(100_000) {
+			for i := range int64(iterations) {
 				n := 1 + (i+w)%2
 				if err := b.Take(n); err != nil {
 					if !errors.Is(err, ErrBudget) {
