@@ -543,11 +543,17 @@ func TestG24_ChosenAddressesForTheMixer(t *testing.T) {
 		next := int32(1)
 		insert := func(ptrs []uint64) {
 			t.Helper()
-			for _, ptr := range ptrs {
-				if got, _, err := x.Insert(ptr, next, tagOf(next)); err != nil || got != next {
-					t.Fatalf("shards %d, entry %d: Insert(%#x) = %d, %v; %+v", shards, next, ptr, got, err, x.Stats())
+			mustReturn(t, "inserts of chosen addresses", func() {
+				for _, ptr := range ptrs {
+					if got, _, err := x.Insert(ptr, next, tagOf(next)); err != nil || got != next {
+						t.Errorf("shards %d, entry %d: Insert(%#x) = %d, %v; %+v", shards, next, ptr, got, err, x.Stats())
+						return
+					}
+					next++
 				}
-				next++
+			})
+			if t.Failed() {
+				t.FailNow()
 			}
 		}
 		insert(colliding(x.mul, addrBits, 0xa5a<<36, 2000))
