@@ -252,19 +252,24 @@ func TestG14_manyThreadsDumpTheSameObjects(t *testing.T) {
 	})
 }
 
-// Two threads come to one object after the other at the same moment.
+// Two threads go through the same objects with nothing else to do, so that they are as
+// near to each other as can be.
 func TestG14_oneOfTwoDumpsRuns(t *testing.T) {
-	objects := sized(50_000)
+	objects := sized(100_000)
 	c := newCheckpoint(t, engine.Options{Kinds: []engine.KindOps{{}}})
 	ds := [2]*engine.Dumper{newDumper(t, c), newDumper(t, c)}
 	for i := range objects {
 		mustMeet(t, ds[0], addr(i), 1, engine.ObjRef(i+1), true)
 	}
 	runs := make([]atomic.Int32, objects)
-	together(objects, func(w, i int) {
-		ref, err := ds[w].Dump(addr(i), 1, func(engine.ObjRef) error { runs[i].Add(1); return nil })
-		if int(ref) != i+1 || err != nil {
-			t.Errorf("Dump of object %d = %d, %v", i, ref, err)
+	const chunk = 200
+	together(objects/chunk, func(w, round int) {
+		i := 0
+		dump := func(engine.ObjRef) error { runs[i].Add(1); return nil }
+		for i = round * chunk; i < (round+1)*chunk; i++ {
+			if ref, err := ds[w].Dump(addr(i), 1, dump); int(ref) != i+1 || err != nil {
+				t.Errorf("Dump of object %d = %d, %v", i, ref, err)
+			}
 		}
 	})
 	for i := range runs {
@@ -272,6 +277,24 @@ func TestG14_oneOfTwoDumpsRuns(t *testing.T) {
 			t.Fatalf("object %d: %d dumps ran; want 1", i, n)
 		}
 	}
+	// One object, whose dumps all fail.
+	var running atomic.Int32
+	together(objects/chunk, func(w, round int) {
+		dump := func(engine.ObjRef) error {
+			if running.Add(1) != 1 {
+				t.Error("two dumps of one object at a time")
+			}
+			running.Add(-1)
+			return errSick
+		}
+		for range chunk / 4 {
+			if _, err := ds[w].Dump(wide(1), 1, dump); err != nil && !errors.Is(err, errSick) {
+				t.Error(err)
+			}
+		}
+	})
+	ref, _ := c.Lookup(wide(1))
+	wantFlags(t, c, ref, 0)
 }
 
 // A dump that is not running and has not succeeded must not be taken for one.

@@ -261,13 +261,12 @@ func parallel(n int, f func(worker int)) {
 // together runs f for each of a number of rounds on two goroutines, which start every
 // round at the same moment, as far as the machine lets them.
 func together(rounds int, f func(worker, round int)) {
-	const workers = 2
 	var arrived atomic.Int64
-	parallel(workers, func(w int) {
+	parallel(2, func(w int) {
 		for round := range rounds {
 			arrived.Add(1)
-			for spins := 0; arrived.Load() < int64(workers*(round+1)); spins++ {
-				if spins > 1_000 {
+			for spins := 0; arrived.Load() < int64(2*(round+1)); spins++ {
+				if spins > 100 {
 					runtime.Gosched() // one processor must do
 				}
 			}

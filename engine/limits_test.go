@@ -145,47 +145,45 @@ func TestG4_maxObjectsIsExactForManyThreads(t *testing.T) {
 }
 
 // At no moment do two threads have the one permit there is. All Grabs fail, so that it
-// is fought for in each round.
+// is fought for all the time.
 func TestG4_maxObjectsIsExactAtEveryMoment(t *testing.T) {
-	rounds := sized(50_000)
+	rounds := sized(100_000)
 	var inside atomic.Int64
-	l := newLedger(t, 1)
-	l.grabbing = func(account) error {
+	kinds := []engine.KindOps{{Grab: func(engine.Ptr) error {
 		if n := inside.Add(1); n > 1 {
 			t.Errorf("%d threads have the one permit", n)
 		}
-		for range 20 {
-			inside.Load() // stay a while
-		}
 		inside.Add(-1)
 		return errSick
-	}
-	c, r := newCheckpoint(t, with(engine.Options{MaxObjects: 1}, l)), newRestart(t, with(engine.Options{MaxObjects: 1}, l))
+	}}, {}}
+	o := engine.Options{MaxObjects: 1, Kinds: kinds}
+	c, r := newCheckpoint(t, o), newRestart(t, o)
 	ds := [2]*engine.Dumper{newDumper(t, c), newDumper(t, c)}
-	together(rounds, func(w, i int) {
-		_, _, err := ds[w].Encounter(addr(2*i+w), 1)
-		if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) {
-			t.Errorf("Encounter: %v", err)
+	const chunk = 50
+	together(rounds/chunk, func(w, round int) {
+		for i := round * chunk; i < (round+1)*chunk; i++ {
+			_, _, err := ds[w].Encounter(addr(2*i+w), 1)
+			if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) {
+				t.Errorf("Encounter: %v", err)
+			}
 		}
 	})
-	together(rounds/5, func(w, i int) {
-		err := r.Insert(engine.ObjRef(2*i+w+1), addr(i), 1)
-		if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) {
-			t.Errorf("Insert: %v", err)
+	together(rounds/chunk, func(w, round int) {
+		for i := round * chunk; i < (round+1)*chunk; i++ {
+			err := r.Insert(engine.ObjRef(2*i+w+1), addr(i), 1)
+			if !errors.Is(err, errSick) && !errors.Is(err, engine.ErrLimit) {
+				t.Errorf("Insert: %v", err)
+			}
 		}
 	})
-	l.grabbing = nil
-	_, _, err := ds[0].Encounter(addr(1), 1)
-	errInsert := r.Insert(1, addr(1), 1)
+	_, _, err := ds[0].Encounter(addr(1), 2)
+	errInsert := r.Insert(1, addr(1), 2)
 	if err != nil || errInsert != nil {
 		t.Errorf("all permits were given back, but: %v and %v", err, errInsert)
 	}
-	_, _, err = ds[0].Encounter(addr(2), 1)
+	_, _, err = ds[0].Encounter(addr(2), 2)
 	wantErr(t, "one too many", err, engine.ErrLimit)
-	wantErr(t, "one too many", r.Insert(2, addr(2), 1), engine.ErrLimit)
-	closeQuietly(t, c)
-	closeQuietly(t, r)
-	l.settled()
+	wantErr(t, "one too many", r.Insert(2, addr(2), 2), engine.ErrLimit)
 }
 
 // Lost races give their permit back.

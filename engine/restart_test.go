@@ -113,6 +113,36 @@ func insertTogether(t *testing.T, round int) {
 	l.settled()
 }
 
+// Two threads insert the same objrefs with nothing else to do, so that they are as near
+// to each other as can be.
+func TestG10_oneOfTwoInsertsSucceeds(t *testing.T) {
+	n := sized(200_000)
+	r := newRestart(t, engine.Options{Kinds: []engine.KindOps{{}}})
+	succeeded := [2][]bool{make([]bool, n), make([]bool, n)}
+	const chunk = 200
+	together(n/chunk, func(w, round int) {
+		for i := round * chunk; i < (round+1)*chunk; i++ {
+			err := r.Insert(engine.ObjRef(i+1), addr(2*i+w), 1)
+			if succeeded[w][i] = err == nil; err != nil && !errors.Is(err, engine.ErrExists) {
+				t.Error(err)
+			}
+		}
+	})
+	for i := range n {
+		a, b := succeeded[0][i], succeeded[1][i]
+		want := addr(2 * i)
+		if b {
+			want = addr(2*i + 1)
+		}
+		if p, err := r.Fetch(engine.ObjRef(i+1), 1); a == b || p != want || err != nil {
+			t.Fatalf("Inserts of objref %d succeeded: %t, %t; Fetch = %#x, %v", i+1, a, b, p, err)
+		}
+	}
+	if r.Len() != n {
+		t.Errorf("Len = %d; want %d", r.Len(), n)
+	}
+}
+
 // The duplicate that a Grab of the same Insert makes is found after it.
 func TestG10_duplicateMadeDuringGrab(t *testing.T) {
 	for _, ref := range []engine.ObjRef{1, 4_000, 100_000, math.MaxInt32} {

@@ -149,7 +149,7 @@ func ExampleCompact_All() {
 // A budget limits the memory of the tables. At the limit inserts fail, and what is in
 // stays readable.
 func ExampleConfig_budget() {
-	budget := region.NewBudget(64 << 10)
+	budget := region.NewBudget(1 << 20)
 	x, err := shard.NewCompact(shard.Config{Budget: budget})
 	if err != nil {
 		fmt.Println(err)
@@ -162,7 +162,7 @@ func ExampleConfig_budget() {
 		_, _, err = x.Insert(0x7f0000000000+uint64(ref)*64, ref, 0)
 	}
 	fmt.Println("limit reached:", errors.Is(err, shard.ErrLimit))
-	fmt.Println("within it:", budget.Used() <= 64<<10)
+	fmt.Println("within it:", budget.Used() <= 1<<20)
 	first, _ := x.Lookup(0x7f0000000000 + 64)
 	fmt.Println("still there:", first)
 

@@ -71,7 +71,15 @@ func testCloseUnderWay(t *testing.T, s setup, r *rand.Rand, address func(int) ui
 				switch {
 				case w < 3:
 					ref := int32(i + 1)
-					got, tag, err := x.Insert(ptrs[i], ref, tagOf(ref))
+					var got int32
+					var tag uint8
+					var err error
+					if w < 2 {
+						got, tag, err = x.Insert(ptrs[i], ref, tagOf(ref))
+					} else {
+						_, err = x.InsertBatch(ptrs[i:i+1], tagOf(ref), ref, refs[:1])
+						got, tag = refs[0], tagOf(ref)
+					}
 					ok := err == nil && got == ref && rightTag(x, tag, tagOf(ref)) && !wasClosed ||
 						errors.Is(err, ErrClosed) && got == 0 && closing.Load()
 					if !ok {

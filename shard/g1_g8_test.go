@@ -141,6 +141,32 @@ func testOneInsertWins(t *testing.T, s setup, r *rand.Rand, n int) {
 	mustHold(t, x, want)
 }
 
+// A crowd at one address: one is first, all learn its number.
+func TestG1_ManyGoroutinesOneAddress(t *testing.T) {
+	goroutines := 100_000
+	if slow {
+		goroutines = 5000 // the race detector allows 8,128
+	}
+	forEachSubject(t, func(t *testing.T, sub subject) {
+		x := sub.open(t, Config{})
+		got := make([]int32, goroutines)
+		together(goroutines, func(i int) { got[i], _, _ = x.Insert(heapAddress(7), int32(i+1), 1) })
+		first := 0
+		for i, ref := range got {
+			if ref != got[0] || ref == 0 {
+				t.Fatalf("goroutine %d got %d, goroutine 0 %d", i, ref, got[0])
+			}
+			if ref == int32(i+1) {
+				first++
+			}
+		}
+		if first != 1 {
+			t.Errorf("%d goroutines were first", first)
+		}
+		mustHold(t, x, map[uint64]stored{heapAddress(7): {got[0], 1}})
+	})
+}
+
 // Readers look up, singly and in batches, what writers told them they have inserted,
 // while the tables grow below them.
 func TestG5_LookupFindsWhatWasInserted(t *testing.T) {

@@ -172,7 +172,7 @@ func testStoppedReplacement(t *testing.T, s setup, step string) {
 	var inside atomic.Pointer[compactShard]
 	go func() {
 		defer close(victim)
-		for i := range 400 {
+		for i := range 20_000 {
 			sh, _ := x.hash(s.address(i))
 			inside.Store(sh)
 			insert(s.address(i))

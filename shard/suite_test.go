@@ -136,6 +136,14 @@ func forEachSubject(t *testing.T, f func(t *testing.T, sub subject)) {
 	}
 }
 
+// fewShards makes a test independent of the number of processors, which the number of
+// shards otherwise goes by.
+func fewShards(c *Config) {
+	if c.Shards == 0 {
+		c.Shards = 4
+	}
+}
+
 // open makes an index and closes it when the test ends, if it is still open then.
 func (s setup) open(t testing.TB, adjust ...func(*Config)) Index {
 	t.Helper()
