@@ -36,13 +36,15 @@ func (c *AtomicCounter) Grow(first, last int32) error {
 func (c *AtomicCounter) Handle() Handle { return c }
 
 // Inc implements [Handle]. Any thread may call it.
-func (c *AtomicCounter) Inc(ref int32) { add(c.words.Made(uint32(ref))) }
+func (c *AtomicCounter) Inc(ref int32) { c.add(ref, 1) }
 
-func add(w *uint32) {
+func (c *AtomicCounter) add(ref int32, n uint32) { add(c.words.Made(uint32(ref)), n) }
+
+func add(w *uint32, n uint32) {
 	// Ordering: none is needed; the sum is read at a barrier of the caller's, or as
 	// an estimate.
-	if atomic.AddUint32(w, 1) > saturated {
-		// Far from wrapping: 2^31 threads would have to be between these two steps.
+	if atomic.AddUint32(w, n) > saturated {
+		// Far from wrapping: 2^23 threads would have to be between these two steps.
 		atomic.StoreUint32(w, saturated)
 	}
 }

@@ -4,10 +4,14 @@ package refcount
 
 import "sync/atomic"
 
-// bump adds one to a word that this thread alone writes, and others may read, in the
-// way that the race detector understands.
-func bump(w *uint32) {
-	if v := atomic.LoadUint32(w); v != saturated {
-		atomic.StoreUint32(w, v+1)
+// bump does what it does without the race detector, in the way that the race detector
+// understands.
+func bump(w *uint32, shift uint) (carry bool) {
+	v := atomic.LoadUint32(w)
+	if v>>shift&ownFull == ownFull {
+		atomic.StoreUint32(w, v-ownFull<<shift)
+		return true
 	}
+	atomic.StoreUint32(w, v+1<<shift)
+	return false
 }
