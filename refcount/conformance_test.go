@@ -384,7 +384,7 @@ func TestStrategies_areTold(t *testing.T) {
 		if allocs := testing.AllocsPerRun(1_000, func() { h.Inc(1) }); allocs != 0 {
 			t.Errorf("%s: Inc allocates %.1f times", s.Name(), allocs)
 		}
-		if n := s.bytes(h); n > 288 {
+		if n := s.bytes(h); n > 384 {
 			t.Errorf("%s: a handle takes %d bytes", s.Name(), n)
 		}
 		h.Close()

@@ -24,7 +24,7 @@ import (
 // objects in the cache as a word would. Exact once all handles are closed; an open
 // handle holds back 64 users at most, and 256 more for the moment between the two
 // halves of a carry. Memory: 4 bytes for each objref, and 1 more for each array that
-// concurrent handles made necessary, so 12 at most; 300 bytes for each handle.
+// concurrent handles made necessary, so 12 at most; 384 bytes for each handle.
 type Log struct{}
 
 const (
@@ -109,6 +109,9 @@ type LogHandle struct {
 	n       uint
 	limit   uint // flush when n is this
 	refs    [logLen]int32
+
+	// 384 bytes in all, so that no two handles share a cache line.
+	_ [96]byte
 }
 
 // Inc implements [Handle].
