@@ -128,10 +128,12 @@ type source struct {
 	_    [56]byte
 }
 
-// lease is a worker's private block of objrefs.
+// lease is a worker's private block of objrefs. The padding keeps other workers off
+// its cache line, which every new object writes.
 type lease struct {
 	from      *source
 	next, end int32
+	_         [112]byte
 }
 
 // candidate returns the next unused objref, which stays unused until take.
