@@ -224,11 +224,10 @@ const batchBlock = 32
 
 // located is one operation of a batch between its two passes.
 type located struct {
-	s    *compactShard
-	t    *table
-	h    uint64
-	home uint64
-	key  uint64
+	s   *compactShard
+	t   *table
+	g   *group // home
+	key uint64
 }
 
 // locate hashes a block of addresses and touches the cache line of each one's home
@@ -241,10 +240,12 @@ func (x *Compact) locate(ptrs []uint64, at *[batchBlock]located) {
 			l.s = nil
 			continue
 		}
-		l.s, l.h = x.hash(ptr)
-		l.t = l.s.tab.Load()
-		l.home, l.key = l.t.place(l.h)
-		atomic.LoadUint64(&l.t.group(l.home)[0])
+		s, h := x.hash(ptr)
+		t := s.tab.Load()
+		home, key := t.place(h)
+		g := t.group(home)
+		l.s, l.t, l.g, l.key = s, t, g, key
+		atomic.LoadUint64(&g[0])
 	}
 }
 
@@ -266,12 +267,14 @@ func (x *Compact) LookupBatch(ptrs []uint64, refs []int32, tags []uint8) (found 
 				ref, tag = x.wide.lookup(ptr)
 			} else {
 				// The common case: the entry is in its home group.
-				w, last := find(l.t.group(l.home), l.key, l.t.step)
+				t := l.t
+				w, last := find(l.g, l.key, t.step)
 				// Ordering: as in Lookup.
-				if (w != 0 || last&l.t.refMask == 0) && l.s.tab.Load() == l.t {
-					ref, tag = l.t.ref(w), l.t.tag(w)
+				if (w != 0 || last&t.refMask == 0) && l.s.tab.Load() == t {
+					ref, tag = t.ref(w), t.tag(w)
 				} else {
-					ref, tag = l.s.lookup(l.h)
+					s, h := x.hash(ptr)
+					ref, tag = s.lookup(h)
 				}
 			}
 			refs[start+i] = ref
