@@ -50,12 +50,12 @@ soak: check-go
 	$(GO) test -tags 'soak objhash_invariants' -timeout 6h $(CORE) ./bench/...
 	$(MAKE) fuzz FUZZFOR=10m
 
-# Measures everything under results/ again, in about 15 minutes.
+# Measures everything under results/ again, in about half an hour.
 results: check-go
 	@mkdir -p bin results
 	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf --target $(RESULT_TARGETS) \
-		--objects 1e6 --threads 1,2 --trials 6 --json results/million.json > results/million.txt
+		--objects 1e6 --threads 1,2 --trials 10 --json results/million.json > results/million.txt
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay \
 		--objects 10k --threads 1,2 --trials 6 --json results/small.json > results/small.txt
 
