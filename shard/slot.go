@@ -99,32 +99,19 @@ func (l *layout) tag(w uint64) uint8 {
 func (l *layout) dist(w uint64) uint64 { return w & l.lowMask >> (l.low - distBits) }
 
 // find returns the word of g whose remainder and distance are those of key, or 0,
-// and the last word of g. Which of the slots matches cannot be predicted, and a
-// mispredicted branch would throw away the loads of the operations that follow: so
-// all are compared, in a form that compiles to conditional moves. At most one entry
-// matches; an empty slot matches a key of 0, and must come before the entry does:
-// hence the order.
+// and, if that is 0, the last word of g. Which of the slots matches cannot be
+// predicted, and a mispredicted branch would throw away the loads of the operations
+// that follow: so they are compared in a form that compiles to conditional moves.
+// That it is one of the first four can be predicted quite well, since slots are
+// filled in order; and the less there is to execute, the more of the following
+// operations the processor sees while it waits for memory.
+//
+// At most one entry matches; an empty slot matches a key of 0, and must come before
+// the entry does: hence the order.
 func find(g *group, key, step uint64) (word, last uint64) {
 	// Ordering: pairs with the CAS in claim. A word is an entry, whole, or it is
 	// none: nothing else is read through it here.
-	last = atomic.LoadUint64(&g[7])
-	w := last
-	if w^key < step {
-		word = w
-	}
-	w = atomic.LoadUint64(&g[6])
-	if w^key < step {
-		word = w
-	}
-	w = atomic.LoadUint64(&g[5])
-	if w^key < step {
-		word = w
-	}
-	w = atomic.LoadUint64(&g[4])
-	if w^key < step {
-		word = w
-	}
-	w = atomic.LoadUint64(&g[3])
+	w := atomic.LoadUint64(&g[3])
 	if w^key < step {
 		word = w
 	}
@@ -137,6 +124,26 @@ func find(g *group, key, step uint64) (word, last uint64) {
 		word = w
 	}
 	w = atomic.LoadUint64(&g[0])
+	if w^key < step {
+		word = w
+	}
+	if word != 0 {
+		return word, 0
+	}
+	last = atomic.LoadUint64(&g[7])
+	w = last
+	if w^key < step {
+		word = w
+	}
+	w = atomic.LoadUint64(&g[6])
+	if w^key < step {
+		word = w
+	}
+	w = atomic.LoadUint64(&g[5])
+	if w^key < step {
+		word = w
+	}
+	w = atomic.LoadUint64(&g[4])
 	if w^key < step {
 		word = w
 	}
