@@ -89,12 +89,11 @@ func (c *core) dismiss() {
 
 // grab admits an object and takes its reference. If it fails, panics or exits, the
 // object is dismissed.
-func (c *core) grab(p Ptr, k Kind) (err error) {
+func (c *core) grab(p Ptr, k Kind) error {
 	if err := c.admit(); err != nil {
 		return err
 	}
-	grab := c.kinds[k-1].Grab
-	if grab == nil || p == 0 {
+	if c.kinds[k-1].Grab == nil || p == 0 {
 		return nil
 	}
 	grabbed := false
@@ -103,10 +102,22 @@ func (c *core) grab(p Ptr, k Kind) (err error) {
 			c.dismiss()
 		}
 	}()
+	if err := c.hold(p, k); err != nil {
+		return err
+	}
+	grabbed = true
+	return nil
+}
+
+// hold takes the reference of an object that has been admitted.
+func (c *core) hold(p Ptr, k Kind) error {
+	grab := c.kinds[k-1].Grab
+	if grab == nil || p == 0 {
+		return nil
+	}
 	if err := grab(p); err != nil {
 		return fmt.Errorf("grabbing %s %#x: %w", c.kindName(k), uint64(p), err)
 	}
-	grabbed = true
 	return nil
 }
 

@@ -28,6 +28,10 @@ var (
 	// before stays readable.
 	ErrLimit = errors.New("limit reached")
 
+	// ErrFailed: the object's create callback returned an error, panicked or exited. The
+	// cause is wrapped as well.
+	ErrFailed = errors.New("object could not be created")
+
 	// ErrClosed: the context or the handle is closed.
 	ErrClosed = errors.New("closed")
 )

@@ -21,11 +21,23 @@ package engine
 //	dumping ──▶ dropped                              Close; the reference is dropped when
 //	                                                 the callback returns
 //
-// A restart's records go absent ──▶ held ──▶ dropped; one is elsewhere, for ever, if
-// it was made before the array had room for it.
+// States and transitions of a restart's records; one is elsewhere, for ever, if it was
+// made before the array had room for it:
+//
+//	absent ──▶ held                                  Insert
+//	absent ──▶ claimed                               Restore, before its callback runs
+//	claimed ──▶ declared                             Declare
+//	claimed, declared ──▶ held                       the callback succeeded
+//	claimed, declared ──▶ failed                     it failed; for ever
+//	held ──▶ dropped                                 Close, or who was overtaken by it
+//	declared ──▶ dropped                             Close; the reference is dropped when
+//	                                                 the callback returns
+//
+// The address field of a claimed record says which Restorer claims it.
 //
 // Whoever makes the step from held or dumped to absent or dropped drops the
-// reference: that is how each is dropped exactly once.
+// reference: that is how each is dropped exactly once. The step from declared to
+// failed does as well.
 type record uint64
 
 const (
@@ -50,6 +62,14 @@ const (
 	dumped
 	dropped
 	elsewhere
+	claimed
+)
+
+// States that only a restart has, in the place of those that only a checkpoint has.
+// A declared object is treated by Close as one that is being dumped.
+const (
+	failed   = reserved
+	declared = dumping
 )
 
 // compact tells whether the address fits a record.
@@ -65,6 +85,14 @@ func newRecord(p Ptr, k Kind, s state) record {
 	return r | record(p)<<addrShift
 }
 
+// claimedRecord returns the record of an objref that a Restorer, by its id, claims.
+func claimedRecord(id uint32, k Kind) record {
+	return record(id)<<addrShift | record(k)<<kindShift | record(claimed)
+}
+
+func failedRecord(k Kind) record { return record(k)<<kindShift | record(failed) }
+
+func (r record) owner() uint32       { return uint32(r >> addrShift) }
 func (r record) state() state        { return state(r & stateMask) }
 func (r record) kind() Kind          { return Kind(r >> kindShift & KindsMax) }
 func (r record) beside() bool        { return r&besideBit != 0 }

@@ -31,6 +31,11 @@ type Restart struct {
 	inFlight [inFlightStripes]stripe
 	released atomic.Bool
 	dropped  atomic.Bool
+
+	mayCreate func(ObjRef, Kind, uint64) bool
+	failures  failures
+	waits     waitGraph
+	waitedFor [waitedStripes]stripe // waiters
 }
 
 // segment is a range of objrefs, a quarter of a doubling. Its records are an array
@@ -41,8 +46,9 @@ type segment struct {
 	refs []ObjRef // in the sparse table
 }
 
-// Operations that insert count themselves in and out on one of these lines, by
-// objref, so that the memory is not released under them.
+// A stripe is a count on a cache line of its own, one of several by objref. Operations
+// that insert or wait count themselves in and out, so that the memory is not released
+// under them.
 type stripe struct {
 	n atomic.Int64
 	_ [56]byte
@@ -65,7 +71,7 @@ func NewRestart(o Options) (*Restart, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	r := &Restart{total: xsync.NewCounter()}
+	r := &Restart{total: xsync.NewCounter(), mayCreate: o.MayCreate}
 	r.init(o)
 	if err := r.arena.Charge(int64(unsafe.Sizeof(*r))); err != nil {
 		return nil, translate(err)
@@ -148,8 +154,8 @@ func (r *Restart) Insert(ref ObjRef, p Ptr, k Kind) error {
 		return err
 	}
 	defer r.leave(s)
-	if have, ok := r.find(ref); ok {
-		return fmt.Errorf("%w: objref %d is the %s at %#x", ErrExists, ref, r.kindName(have.kind()), uint64(r.address(ref, have)))
+	if _, have := r.find(ref); have.state() != absent && have.state() != dropped {
+		return r.existsError(ref, have)
 	}
 	if err := r.grab(p, k); err != nil {
 		return fmt.Errorf("objref %d: %w", ref, err)
@@ -165,24 +171,35 @@ func (r *Restart) Insert(ref ObjRef, p Ptr, k Kind) error {
 		return err
 	}
 	r.total.Inc()
+	r.wake(ref)
 	if r.overtaken(cell, p) {
 		return ErrClosed
 	}
 	return nil
 }
 
-// find returns the record of an object.
-func (r *Restart) find(ref ObjRef) (record, bool) {
+func (r *Restart) existsError(ref ObjRef, have record) error {
+	kind := r.kindName(have.kind())
+	switch have.state() {
+	case claimed:
+		return fmt.Errorf("%w: objref %d is a %s that is being created", ErrExists, ref, kind)
+	case failed:
+		return fmt.Errorf("%w: objref %d is a %s that could not be created", ErrExists, ref, kind)
+	}
+	return fmt.Errorf("%w: objref %d is the %s at %#x", ErrExists, ref, kind, uint64(r.address(ref, have)))
+}
+
+// find returns the record of ref, and where it is; absent if there is none.
+func (r *Restart) find(ref ObjRef) (*uint64, record) {
 	for {
 		before := r.cell(ref)
 		if cell := r.recordOf(ref); cell != nil {
-			have := load(cell)
-			return have, have.isObject()
+			return cell, load(cell)
 		}
 		// Ordering: an object that was not in the sparse table may have been put into
 		// an array made since; if there is none, it was in neither when we looked.
 		if r.cell(ref) == before {
-			return 0, false
+			return nil, 0
 		}
 	}
 }
@@ -280,26 +297,34 @@ func (r *Restart) dense(s *segment, ref ObjRef) bool {
 		len(s.refs)*4 >= int(last-first+1)
 }
 
-// Fetch returns the address of the object of ref. It never waits, and costs one
-// cache miss.
+// Fetch returns the address of the object of ref, if it has been inserted, restored or
+// declared. It never waits, and costs one cache miss.
 //
 // Errors: [ErrInvalid] for an objref that is not positive or an unknown kind;
-// [ErrNotFound]; *[KindError] if the object is of another kind; [ErrClosed].
+// [ErrNotFound], also while the object is being created; *[KindError] if the object is
+// of another kind; [ErrFailed], with its cause, if it could not be created; [ErrClosed].
 func (r *Restart) Fetch(ref ObjRef, k Kind) (Ptr, error) {
 	if r.isClosed() {
 		return 0, ErrClosed
 	}
-	var rec record
-	if ref > 0 {
-		if cell := r.cell(ref); cell != nil {
-			rec = load(cell)
-		}
-	}
-	if rec.state() == held && rec.kind() == k && !rec.beside() {
-		runtime.KeepAlive(r)
-		return rec.ptr(), nil
+	if p, ok := r.ready(ref, k); ok {
+		return p, nil
 	}
 	return r.fetch(ref, k)
+}
+
+// ready returns the address of an object that needs no closer look.
+func (r *Restart) ready(ref ObjRef, k Kind) (Ptr, bool) {
+	if ref <= 0 {
+		return 0, false
+	}
+	cell := r.cell(ref)
+	if cell == nil {
+		return 0, false
+	}
+	rec := load(cell)
+	runtime.KeepAlive(r)
+	return rec.ptr(), rec.state() == held && rec.kind() == k && !rec.beside()
 }
 
 func (r *Restart) fetch(ref ObjRef, k Kind) (Ptr, error) {
@@ -309,18 +334,28 @@ func (r *Restart) fetch(ref ObjRef, k Kind) (Ptr, error) {
 	if err := r.checkKind(k); err != nil {
 		return 0, fmt.Errorf("objref %d: %w", ref, err)
 	}
-	have, ok := r.find(ref)
-	p := r.address(ref, have)
-	switch {
-	case r.isClosed():
-		return 0, ErrClosed
-	case !ok:
-		return 0, fmt.Errorf("%w: objref %d", ErrNotFound, ref)
-	case have.kind() != k:
-		return 0, &KindError{Ref: ref, Have: have.kind(), Want: k}
+	for {
+		_, have := r.find(ref)
+		s := have.state()
+		switch {
+		case r.isClosed() || s == dropped:
+			return 0, ErrClosed
+		case s == absent:
+			return 0, fmt.Errorf("%w: objref %d", ErrNotFound, ref)
+		case have.kind() != k:
+			return 0, &KindError{Ref: ref, Have: have.kind(), Want: k}
+		case s == claimed:
+			return 0, fmt.Errorf("%w: objref %d is being created", ErrNotFound, ref)
+		case s == failed:
+			return 0, r.failure(ref, k)
+		}
+		p := r.address(ref, have)
+		runtime.KeepAlive(r)
+		if p != 0 {
+			return p, nil
+		}
+		// A declared object whose address was kept beside has failed meanwhile.
 	}
-	runtime.KeepAlive(r)
-	return p, nil
 }
 
 // Len returns the number of objects.
@@ -339,10 +374,10 @@ func (r *Restart) Bytes() int64 {
 	return r.arena.Used()
 }
 
-// Close drops every reference that the context holds, each exactly once and in
-// parallel, and gives the memory back as soon as no Insert is under way. Those under
-// way on other threads complete or return [ErrClosed]; what they grabbed is dropped
-// as well. A second Close does nothing, and does not wait for the first. Panics in
+// Close wakes all who wait, drops every reference that the context holds, each exactly
+// once and in parallel, and gives the memory back as soon as no operation is under way.
+// Those under way on other threads complete or return [ErrClosed]; what they grabbed is
+// dropped as well, that of an object whose create callback runs when it returns. A second Close does nothing, and does not wait for the first. Panics in
 // Drop are treated as by [Checkpoint.Close].
 func (r *Restart) Close() error {
 	if r == nil || r.closed.Swap(true) {
@@ -353,6 +388,7 @@ func (r *Restart) Close() error {
 		r.tryRelease()
 		runtime.KeepAlive(r)
 	}()
+	r.waits.close()
 	r.dropAll(r.spans(), r.recordOf)
 	return nil
 }

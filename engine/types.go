@@ -71,6 +71,12 @@ type Options struct {
 	// Seed chooses the hash function among the vetted ones; 0 chooses at random.
 	Seed uint64
 
+	// MayCreate decides who creates an object on restart: it tells whether a thread
+	// that restores for the given holder ([Restorer.SetHolder]) may create the object of
+	// ref. A thread that may not waits until another one has. nil: whoever comes first.
+	// It is called with no lock held, and more than once for an object.
+	MayCreate func(ref ObjRef, k Kind, holder uint64) bool
+
 	// Count is how users are counted; nil means the fastest strategy that is exact
 	// once all handles are closed, refcount.Log. refcount.Atomic is exact at once.
 	Count refcount.Strategy
