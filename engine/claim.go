@@ -3,6 +3,7 @@ package engine
 import (
 	"errors"
 	"fmt"
+	"strings"
 	"sync"
 
 	"github.com/objhash/objhash/internal/invariants"
@@ -301,5 +302,35 @@ func (r *Restart) failure(ref ObjRef, k Kind) error {
 	if !ok {
 		cause = errForgotten
 	}
-	return fmt.Errorf("%w: %s, objref %d: %w", ErrFailed, r.kindName(k), ref, cause)
+	return &failureError{kind: r.kindName(k), ref: ref, cause: cause}
+}
+
+// failureError is an ErrFailed with its cause, which is often the failure of an
+// object that this one refers to, and so on: the text is made when it is asked for,
+// and does not repeat all of a long chain.
+type failureError struct {
+	kind  string
+	ref   ObjRef
+	cause error
+}
+
+func (e *failureError) Unwrap() []error { return []error{ErrFailed, e.cause} }
+
+func (e *failureError) Error() string {
+	const shown = 4
+	var b strings.Builder
+	fmt.Fprintf(&b, "%v: %s, objref %d", ErrFailed, e.kind, e.ref)
+	cause, n := e.cause, 1
+	for next, ok := cause.(*failureError); ok; next, ok = cause.(*failureError) {
+		if n < shown {
+			fmt.Fprintf(&b, ": %s, objref %d", next.kind, next.ref)
+		}
+		cause = next.cause
+		n++
+	}
+	if n > shown {
+		fmt.Fprintf(&b, ": and %d more", n-shown)
+	}
+	fmt.Fprintf(&b, ": %v", cause)
+	return b.String()
 }
