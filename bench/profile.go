@@ -1,6 +1,8 @@
 package bench
 
 import (
+	"slices"
+
 	"github.com/objhash/objhash/bench/keys"
 )
 
@@ -10,6 +12,13 @@ type Op string
 const (
 	Encounter Op = "encounter" // look up or add
 	Lookup    Op = "lookup"    // look up only
+
+	Restore Op = "restore" // create, with what is needed, unless it is there
+	Fetch   Op = "fetch"   // look up by objref
+
+	// Drop closes the table, which drops the reference of every object. It is the
+	// last phase, and done by one thread.
+	Drop Op = "drop"
 )
 
 // Draw is how a phase chooses the addresses of its operations.
@@ -30,6 +39,8 @@ const (
 	Tasks Draw = "tasks"
 	// Recorded takes the operations of the trace, in its order.
 	Recorded Draw = "recorded"
+	// InOrder takes every objref once, in order; threads take blocks in turn.
+	InOrder Draw = "in order"
 )
 
 // Phase is a part of a profile in which all threads do operations of one sort.
@@ -50,6 +61,8 @@ type Phase struct {
 
 	Theta  float64 // exponent, for Zipf
 	Shared int     // objects of the shared fd table, for Tasks
+
+	Needs bool // objects need two of lower objrefs, at random; for Restore
 
 	Timed bool
 }
@@ -149,6 +162,43 @@ func Profiles() []Profile {
 			}},
 		},
 		{
+			Name:     "restart-in-order",
+			Summary:  "restart creates all objects of an image, whose number it knows, in the order of their objrefs",
+			Objects:  defaultObjects,
+			Presized: true,
+			Kinds:    files,
+			Keys:     keys.Mixed(),
+			Phases:   []Phase{{Name: "restore", Op: Restore, Draw: InOrder, PerObject: 1, Timed: true}},
+		},
+		{
+			Name:     "restart-parallel",
+			Summary:  "restart creates objects in random order, each after two others that it refers to",
+			Objects:  defaultObjects,
+			Presized: true,
+			Kinds:    files,
+			Keys:     keys.Mixed(),
+			Phases:   []Phase{{Name: "restore", Op: Restore, Draw: Each, PerObject: 1, Needs: true, Timed: true}},
+		},
+		{
+			Name:     "restart-fetch",
+			Summary:  "lookups by objref, in random order, of objects that exist again",
+			Objects:  defaultObjects,
+			Presized: true,
+			Kinds:    files,
+			Keys:     keys.Mixed(),
+			Phases: []Phase{{Name: "restore", Op: Restore, Draw: InOrder, PerObject: 1}, {
+				Name: "fetch", Op: Fetch, Draw: Each, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true,
+			}},
+		},
+		{
+			Name:    "drop-all",
+			Summary: "the context is closed: the reference of every object is dropped",
+			Objects: defaultObjects,
+			Kinds:   files,
+			Keys:    keys.Mixed(),
+			Phases:  []Phase{fill, {Name: "drop", Op: Drop, PerObject: 1, Timed: true}},
+		},
+		{
 			Name:    "replay",
 			Summary: "the encounters of a recorded trace in its order, into a table that is not presized",
 			Phases:  []Phase{{Name: "replay", Op: Encounter, Draw: Recorded, Timed: true}},
@@ -175,6 +225,13 @@ func (p *Profile) recorded() bool {
 	}
 	return false
 }
+
+func (p *Profile) has(op Op) bool {
+	return slices.ContainsFunc(p.Phases, func(ph Phase) bool { return ph.Op == op })
+}
+
+// restart says whether the profile is one of a restart.
+func (p *Profile) restart() bool { return p.has(Restore) }
 
 // count is the number of operations of a phase that is not Recorded.
 func (ph *Phase) count(objects int) int {

@@ -203,8 +203,8 @@ func (r *runner) trial(ctx context.Context, w *Workload, e *entrant, tables int,
 // entrants decides which targets take part, and makes their results.
 func (r *runner) entrants(w *Workload, tables int) (entrants []entrant) {
 	for _, spec := range r.c.Targets {
-		if spec.MaxThreads > 0 && w.Threads > spec.MaxThreads {
-			r.skip(w, spec, "serves at most "+plural(spec.MaxThreads, "thread"))
+		if why := w.Excludes(spec); why != "" {
+			r.skip(w, spec, why)
 			continue
 		}
 		res := &Result{

@@ -38,7 +38,7 @@ func TestEveryTargetPasses(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, spec := range target.All() {
-				if spec.MaxThreads != 0 && threads > spec.MaxThreads {
+				if w.Excludes(spec) != "" {
 					continue
 				}
 				o, err := w.Trial(t.Context(), spec, 1, 1)

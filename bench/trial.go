@@ -30,10 +30,14 @@ type Outcome struct {
 // other, and verifies each of them. An error says what the target did wrong,
 // unless ctx ended. A workload has one trial at a time.
 func (w *Workload) Trial(ctx context.Context, spec target.Spec, tables int, seed uint64) (Outcome, error) {
-	sum, err := w.once(ctx, spec, seed, true)
+	once := w.once
+	if w.image != nil {
+		once = w.restart
+	}
+	sum, err := once(ctx, spec, seed, true)
 	for i := 1; i < tables && err == nil; i++ {
 		var o Outcome
-		o, err = w.once(ctx, spec, seed+uint64(i), false)
+		o, err = once(ctx, spec, seed+uint64(i), false)
 		sum.Elapsed += o.Elapsed
 	}
 	return sum, err
@@ -46,12 +50,21 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 			clear(p.refs)
 		}
 	}
+	var drops dropCount
+	options := w.options(seed)
+	if w.Profile.has(Drop) {
+		options.Drop = drops.add
+	}
 	before := liveHeap()
-	t, err := spec.New(w.options(seed))
+	t, err := spec.New(options)
 	if err != nil {
 		return o, fmt.Errorf("new: %w", err)
 	}
+	closed := false
 	defer func() {
+		if closed {
+			return
+		}
 		if e := t.Close(); e != nil && err == nil {
 			err = fmt.Errorf("close: %w", e)
 		}
@@ -60,7 +73,10 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 	v := newVerifier(w)
 	for i := range w.phases {
 		ph := &w.phases[i]
-		run, err := ph.run(ctx, t)
+		if ph.Op == Drop {
+			continue
+		}
+		run, err := ph.run(ctx, func() (worker, error) { return ph.worker(t) })
 		if err != nil {
 			return o, fmt.Errorf("phase %q: %w", ph.Name, err)
 		}
@@ -75,7 +91,34 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 			o.Bytes, o.Exact = liveHeap()-before, false
 		}
 	}
-	return o, v.verify(t)
+	if err := v.verify(t); err != nil || !w.Profile.has(Drop) {
+		return o, err
+	}
+	closed = true
+	start := time.Now()
+	if err := t.Close(); err != nil {
+		return o, fmt.Errorf("close: %w", err)
+	}
+	o.Elapsed += time.Since(start)
+	if n := drops.sum(); n != int64(w.Distinct) {
+		return o, fmt.Errorf("%d references were dropped, of %d", n, w.Distinct)
+	}
+	return o, nil
+}
+
+// dropCount counts drops from any thread, on several cache lines, by address.
+type dropCount [64]struct {
+	n atomic.Int64
+	_ [56]byte
+}
+
+func (c *dropCount) add(ptr uint64) { c[ptr>>6%64].n.Add(1) }
+
+func (c *dropCount) sum() (n int64) {
+	for i := range c {
+		n += c[i].n.Load()
+	}
+	return n
 }
 
 // liveHeap is the size of the Go objects that are alive. The collection it
@@ -93,18 +136,36 @@ type phaseRun struct {
 	count   int // firsts or found, by the target's own count
 }
 
+// worker is a target's handle for one thread, for the operations of one phase.
+type worker struct {
+	do    func(block part) (count int, err error)
+	close func() error
+}
+
+func (ph *phaseOps) worker(t target.Target) (worker, error) {
+	w, err := t.Worker()
+	if err != nil {
+		return worker{}, err
+	}
+	do := func(p part) (int, error) { return w.Lookup(p.ptrs, p.refs) }
+	if ph.Op == Encounter {
+		do = func(p part) (int, error) { return w.Encounter(p.ptrs, p.kinds, p.refs) }
+	}
+	return worker{do: do, close: w.Close}, nil
+}
+
 // run does a phase on all threads.
-func (ph *phaseOps) run(ctx context.Context, t target.Target) (phaseRun, error) {
+func (ph *phaseOps) run(ctx context.Context, open func() (worker, error)) (phaseRun, error) {
 	var stop atomic.Bool
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
 
 	threads := make([]thread, len(ph.parts))
 	for i := range threads {
-		w, err := t.Worker()
+		w, err := open()
 		if err != nil {
 			return phaseRun{}, fmt.Errorf("worker: %w", err)
 		}
-		threads[i] = thread{worker: w, part: ph.parts[i], op: ph.Op}
+		threads[i] = thread{worker: w, part: ph.parts[i]}
 	}
 	line := newStartLine(len(threads))
 	var wg sync.WaitGroup
@@ -133,9 +194,8 @@ func (ph *phaseOps) run(ctx context.Context, t target.Target) (phaseRun, error) 
 
 // thread is one worker's part of a phase.
 type thread struct {
-	worker target.Worker
+	worker worker
 	part   part
-	op     Op
 
 	start, end time.Time
 	count      int
@@ -152,26 +212,20 @@ func (th *thread) run(line *startLine, stop *atomic.Bool) {
 	}()
 	line.wait()
 	th.start = time.Now()
-	if th.op == Encounter {
-		th.encounter(stop)
-	} else {
-		th.lookup(stop)
-	}
-	if err := th.worker.Close(); err != nil && th.err == nil {
+	th.blocks(stop)
+	if err := th.worker.close(); err != nil && th.err == nil {
 		th.err = fmt.Errorf("closing the worker: %w", err)
 	}
 	th.end = time.Now()
 }
 
-func (th *thread) encounter(stop *atomic.Bool) {
-	p := th.part
-	for lo := 0; lo < len(p.ptrs); lo += BlockOps {
+func (th *thread) blocks(stop *atomic.Bool) {
+	for lo := 0; lo < len(th.part.ptrs); lo += BlockOps {
 		if stop.Load() {
 			th.err = errStopped
 			return
 		}
-		hi := min(lo+BlockOps, len(p.ptrs))
-		n, err := th.worker.Encounter(p.ptrs[lo:hi], p.kinds[lo:hi], p.refs[lo:hi])
+		n, err := th.worker.do(th.part.block(lo, min(lo+BlockOps, len(th.part.ptrs))))
 		th.count += n
 		if err != nil {
 			th.err = err
@@ -180,21 +234,12 @@ func (th *thread) encounter(stop *atomic.Bool) {
 	}
 }
 
-func (th *thread) lookup(stop *atomic.Bool) {
-	p := th.part
-	for lo := 0; lo < len(p.ptrs); lo += BlockOps {
-		if stop.Load() {
-			th.err = errStopped
-			return
-		}
-		hi := min(lo+BlockOps, len(p.ptrs))
-		n, err := th.worker.Lookup(p.ptrs[lo:hi], p.refs[lo:hi])
-		th.count += n
-		if err != nil {
-			th.err = err
-			return
-		}
+func (p part) block(lo, hi int) part {
+	b := part{ptrs: p.ptrs[lo:hi], refs: p.refs[lo:hi]}
+	if p.kinds != nil {
+		b.kinds = p.kinds[lo:hi]
 	}
+	return b
 }
 
 // startLine lets all threads go at the same moment. While there is a processor

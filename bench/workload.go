@@ -37,6 +37,7 @@ type Workload struct {
 	Kinds    []string
 
 	phases []phaseOps
+	image  *target.Image // of a restart
 
 	// unmet are addresses that no encounter meets, as a sample.
 	unmet []uint64
@@ -46,6 +47,7 @@ type Workload struct {
 type phaseOps struct {
 	Phase
 	parts []part
+	whole int // operations of a phase that the table does as a whole
 }
 
 type part struct {
@@ -66,11 +68,24 @@ func (w *Workload) Ops() int {
 }
 
 func (ph *phaseOps) ops() int {
-	n := 0
+	n := ph.whole
 	for _, p := range ph.parts {
 		n += len(p.ptrs)
 	}
 	return n
+}
+
+// Excludes says why a target cannot do the workload; "": it can.
+func (w *Workload) Excludes(s target.Spec) string {
+	switch {
+	case w.Profile.restart() && s.NewRestart == nil:
+		return "it has no restart side"
+	case w.Profile.has(Drop) && !s.Drops:
+		return "it holds no references"
+	case s.MaxThreads > 0 && w.Threads > s.MaxThreads:
+		return "serves at most " + plural(s.MaxThreads, "thread")
+	}
+	return ""
 }
 
 func (w *Workload) options(seed uint64) target.Options {
@@ -100,6 +115,9 @@ func NewWorkload(p Profile, s Size) (*Workload, error) {
 	}
 	if err := enoughMemory(p, s.Objects); err != nil {
 		return nil, err
+	}
+	if p.restart() {
+		return newRestart(p, s)
 	}
 	m := maker{p: p, s: s, kinds: uint16(len(p.Kinds))}
 	return m.make()
@@ -136,6 +154,12 @@ func (m *maker) make() (*Workload, error) {
 	}
 	w := &Workload{Profile: m.p, Objects: m.s.Objects, Threads: m.s.Threads, Kinds: m.p.Kinds}
 	for i, ph := range m.p.Phases {
+		if ph.Op == Drop {
+			if i != len(m.p.Phases)-1 {
+				return nil, fmt.Errorf("%w %q, phase %q: something comes after it", ErrProfile, m.p.Name, ph.Name)
+			}
+			continue
+		}
 		rng := rand.New(rand.NewPCG(m.s.Seed, uint64(i)+1))
 		drawn, err := m.draw(ph, rng)
 		if err != nil {
@@ -150,6 +174,9 @@ func (m *maker) make() (*Workload, error) {
 		} else if len(w.unmet) < 2*unmetMax {
 			w.unmet = append(w.unmet, m.objects[i])
 		}
+	}
+	if last := m.p.Phases[len(m.p.Phases)-1]; last.Op == Drop {
+		w.phases = append(w.phases, phaseOps{Phase: last, whole: w.Distinct})
 	}
 	return w, nil
 }

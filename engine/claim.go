@@ -56,7 +56,7 @@ func (h *Restorer) claim(ref ObjRef, k Kind) (*Claim, error) {
 	if len(h.claims) >= NestedMax {
 		return nil, fmt.Errorf("%w: objref %d would be created within %d others", ErrLimit, ref, len(h.claims))
 	}
-	s, err := r.enter(ref)
+	s, err := r.enter(h.id)
 	if err != nil {
 		return nil, err
 	}
@@ -137,7 +137,7 @@ func (c *Claim) Declare(p Ptr) error {
 	if err := r.hold(p, c.kind); err != nil {
 		return fmt.Errorf("objref %d: %w", c.ref, err)
 	}
-	if err := c.publish(p, declared); err != nil {
+	if err := c.publishDeclared(p); err != nil {
 		r.drop(p, c.kind, true)
 		return err
 	}
@@ -178,11 +178,6 @@ func (c *Claim) stopDeclaring() {
 func (c *Claim) publish(p Ptr, s state) error {
 	r := c.h.r
 	rec := newRecord(p, c.kind, s)
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	if s == declared && c.phase != declaring {
-		return fmt.Errorf("%w: the claim of objref %d ended while it was being declared", ErrClosed, c.ref)
-	}
 	if rec.beside() {
 		if err := r.side.put(c.ref, identity{ptr: p}); err != nil {
 			return fmt.Errorf("objref %d: %w", c.ref, err)
@@ -193,11 +188,22 @@ func (c *Claim) publish(p Ptr, s state) error {
 	swapped := swap(c.cell, c.rec, rec)
 	invariants.Check(swapped, "a claimed record changed")
 	c.rec, c.ptr = rec, p
-	if s == declared {
-		c.phase = addressed
-	}
 	r.total.Inc()
 	r.wake(c.ref)
+	return nil
+}
+
+// publishDeclared publishes for Declare, unless the claim has ended meanwhile.
+func (c *Claim) publishDeclared(p Ptr) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.phase != declaring {
+		return fmt.Errorf("%w: the claim of objref %d ended while it was being declared", ErrClosed, c.ref)
+	}
+	if err := c.publish(p, declared); err != nil {
+		return err
+	}
+	c.phase = addressed
 	return nil
 }
 

@@ -94,9 +94,10 @@ func checkRef(ref ObjRef) error {
 	return nil
 }
 
-// enter counts an inserting operation in, unless the context is closed.
-func (r *Restart) enter(ref ObjRef) (*stripe, error) {
-	s := &r.inFlight[ref%inFlightStripes]
+// enter counts an operation in, unless the context is closed. Threads that come with
+// different numbers do not disturb each other.
+func (r *Restart) enter(n uint32) (*stripe, error) {
+	s := &r.inFlight[n%inFlightStripes]
 	// Ordering: pairs with Close, which stores closed and then loads the stripes. An
 	// operation that is not seen there sees closed here.
 	s.n.Add(1)
@@ -149,7 +150,7 @@ func (r *Restart) Insert(ref ObjRef, p Ptr, k Kind) error {
 	if err := r.checkKind(k); err != nil {
 		return fmt.Errorf("objref %d: %w", ref, err)
 	}
-	s, err := r.enter(ref)
+	s, err := r.enter(uint32(ref))
 	if err != nil {
 		return err
 	}

@@ -59,7 +59,7 @@ func (h *Restorer) wait(ctx context.Context, ref ObjRef) error {
 	if ctx.Err() != nil {
 		return cancelled(ctx, ref)
 	}
-	s, err := h.r.enter(ref)
+	s, err := h.r.enter(h.id)
 	if err != nil {
 		return err
 	}

@@ -226,6 +226,16 @@ func (t *Table) Insert(objref int32, ptr uint64, kind uint16) error {
 // Errors: ErrInvalid for an objref below 1 or a table used for checkpoint or
 // closed; ErrNotFound; ErrKind for an object of another kind.
 func (t *Table) Fetch(objref int32, kind uint16) (ptr uint64, err error) {
+	ptr, err = t.TryFetch(objref, kind)
+	if ptr == 0 && err == nil {
+		err = fmt.Errorf("%w: objref %d", ErrNotFound, objref)
+	}
+	return ptr, err
+}
+
+// TryFetch is Fetch for objrefs that may well be absent: then it returns 0, which
+// is no object's ptr, and no error.
+func (t *Table) TryFetch(objref int32, kind uint16) (ptr uint64, err error) {
 	if t.dir != restart {
 		if err := t.settle(restart); err != nil {
 			return 0, err
@@ -242,7 +252,7 @@ func (t *Table) Fetch(objref int32, kind uint16) (ptr uint64, err error) {
 			return e.ptr, nil
 		}
 	}
-	return 0, fmt.Errorf("%w: objref %d", ErrNotFound, objref)
+	return 0, nil
 }
 
 // All yields every object once, in bucket order, newest first within a bucket.

@@ -10,6 +10,10 @@ var baseline2008 = Spec{
 	New: func(o Options) (Target, error) {
 		return newBaseline(baseline.Config{Hash: baseline.Hash2008}, o)
 	},
+	NewRestart: func(o Options, image *Image) (Restart, error) {
+		return newBaselineRestart(baseline.Config{Hash: baseline.Hash2008}, o, image)
+	},
+	Drops: true,
 }
 
 // baselineSized gets the hash constant that replaced the seed's, too: at its
@@ -20,8 +24,16 @@ var baselineSized = Spec{
 	Summary:    "the table of 2008 with as many buckets as objects and the hash constant of 2016",
 	MaxThreads: 1,
 	New: func(o Options) (Target, error) {
-		return newBaseline(baseline.Config{Hash: baseline.Hash2016, Bits: baseline.BitsFor(o.Objects)}, o)
+		return newBaseline(sized(o), o)
 	},
+	NewRestart: func(o Options, image *Image) (Restart, error) {
+		return newBaselineRestart(sized(o), o, image)
+	},
+	Drops: true,
+}
+
+func sized(o Options) baseline.Config {
+	return baseline.Config{Hash: baseline.Hash2016, Bits: baseline.BitsFor(o.Objects)}
 }
 
 // baselineTarget is its own worker: there is only one.
@@ -30,14 +42,19 @@ type baselineTarget struct {
 }
 
 func newBaseline(c baseline.Config, o Options) (Target, error) {
-	for _, name := range o.Kinds {
-		c.Kinds = append(c.Kinds, baseline.Kind{Name: name})
-	}
+	c.Kinds = baselineKinds(o)
 	t, err := baseline.New(c)
 	if err != nil {
 		return nil, err
 	}
 	return &baselineTarget{t: t}, nil
+}
+
+func baselineKinds(o Options) (kinds []baseline.Kind) {
+	for _, name := range o.Kinds {
+		kinds = append(kinds, baseline.Kind{Name: name, Drop: o.Drop})
+	}
+	return kinds
 }
 
 func (t *baselineTarget) Worker() (Worker, error)         { return baselineWorker{t.t}, nil }

@@ -6,20 +6,31 @@ var objhash = Spec{
 	Name:    "objhash",
 	Summary: "our engine (engine.Checkpoint): kinds checked, records kept, users counted; one call per operation",
 	New:     func(o Options) (Target, error) { return newObjhash(o) },
+
+	NewRestart: newObjhashRestart,
+	Drops:      true,
 }
 
 type objhashTarget struct{ c *engine.Checkpoint }
 
 func newObjhash(o Options) (*objhashTarget, error) {
-	options := engine.Options{ExpectedObjects: o.Expected, Seed: o.Seed}
-	for _, name := range o.Kinds {
-		options.Kinds = append(options.Kinds, engine.KindOps{Name: name})
-	}
+	options := engine.Options{ExpectedObjects: o.Expected, Seed: o.Seed, Kinds: engineKinds(o)}
 	c, err := engine.NewCheckpoint(options)
 	if err != nil {
 		return nil, err
 	}
 	return &objhashTarget{c: c}, nil
+}
+
+func engineKinds(o Options) (kinds []engine.KindOps) {
+	var drop func(engine.Ptr, bool)
+	if o.Drop != nil {
+		drop = func(p engine.Ptr, _ bool) { o.Drop(uint64(p)) }
+	}
+	for _, name := range o.Kinds {
+		kinds = append(kinds, engine.KindOps{Name: name, Drop: drop})
+	}
+	return kinds
 }
 
 func (t *objhashTarget) Worker() (Worker, error) {

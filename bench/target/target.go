@@ -51,6 +51,10 @@ type Options struct {
 	// Threads is the number of workers that will be used at a time.
 	Threads int
 
+	// Drop is called for each reference that the table drops; nil: kinds have no
+	// Drop. Only targets whose [Spec] says Drops do it.
+	Drop func(ptr uint64)
+
 	// Seed is for hash functions that take one. It differs between trials and
 	// is the same for all targets of a trial.
 	Seed uint64
@@ -114,6 +118,12 @@ type Spec struct {
 	FixedSize bool
 
 	New func(Options) (Target, error)
+
+	// NewRestart makes its restart side; nil: it has none.
+	NewRestart func(Options, *Image) (Restart, error)
+
+	// Drops says that it holds a reference to each object and drops it on Close.
+	Drops bool
 }
 
 // LeaseSize is how many objrefs a worker takes from the shared counter at a
