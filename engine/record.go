@@ -98,4 +98,11 @@ func (r record) kind() Kind          { return Kind(r >> kindShift & KindsMax) }
 func (r record) beside() bool        { return r&besideBit != 0 }
 func (r record) ptr() Ptr            { return Ptr(int64(r) >> addrShift) }
 func (r record) with(s state) record { return r&^stateMask | record(s) }
-func (r record) isObject() bool      { s := r.state(); return s >= held && s <= dumped }
+
+// readyAs tells whether the record is that of an object of kind k, ready, with its
+// address in it. k may be any number.
+func (r record) readyAs(k Kind) bool {
+	return uint32(r)&(1<<addrShift-1) == uint32(k)<<kindShift|uint32(held)
+}
+
+func (r record) isObject() bool { s := r.state(); return s >= held && s <= dumped }

@@ -25,6 +25,8 @@ import (
 // *Restart behaves like a closed one.
 type Restart struct {
 	core
+	arrays   atomic.Uint32  // objrefs up to here have an array; 0 once closed
+	arraysMu sync.Mutex     // for writing arrays
 	total    *xsync.Counter // objects
 	segments [region.Segments]segment
 	sparse   atomic.Pointer[xsync.MapOf[ObjRef, *uint64]]
@@ -81,6 +83,7 @@ func NewRestart(o Options) (*Restart, error) {
 			r.release()
 			return nil, fmt.Errorf("room for %d expected objects: %w", o.ExpectedObjects, translate(err))
 		}
+		r.noteArrays()
 	}
 	return r, nil
 }
@@ -259,6 +262,7 @@ func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error
 				*at(uint32(sparse)) = uint64(newRecord(0, 0, elsewhere))
 			}
 		})
+		r.noteArrays()
 	}
 	if cell := r.cell(ref); cell != nil {
 		if load(cell) != 0 {
@@ -305,30 +309,49 @@ func (r *Restart) dense(s *segment, ref ObjRef) bool {
 // [ErrNotFound], also while the object is being created; *[KindError] if the object is
 // of another kind; [ErrFailed], with its cause, if it could not be created; [ErrClosed].
 func (r *Restart) Fetch(ref ObjRef, k Kind) (Ptr, error) {
-	if r.isClosed() {
+	if r == nil {
 		return 0, ErrClosed
 	}
-	if p, ok := r.ready(ref, k); ok {
+	if p := r.ready(ref, k); p != 0 {
 		return p, nil
 	}
 	return r.fetch(ref, k)
 }
 
-// ready returns the address of an object that needs no closer look.
-func (r *Restart) ready(ref ObjRef, k Kind) (Ptr, bool) {
-	if ref <= 0 {
-		return 0, false
+// ready returns the address of an object that needs no closer look, or 0.
+func (r *Restart) ready(ref ObjRef, k Kind) Ptr {
+	// Ordering: pairs with the Store in noteArrays. One comparison for an objref that
+	// is not positive, one that is in no array, and a closed context.
+	if uint32(ref)-1 >= r.arrays.Load() {
+		return 0
 	}
-	cell := r.cell(ref)
-	if cell == nil {
-		return 0, false
+	rec := load(r.records.Made(uint32(ref)))
+	if !rec.readyAs(k) {
+		return 0
 	}
-	rec := load(cell)
 	runtime.KeepAlive(r)
-	return rec.ptr(), rec.state() == held && rec.kind() == k && !rec.beside()
+	return rec.ptr()
+}
+
+// noteArrays looks how far arrays reach without a gap, after one has been made.
+func (r *Restart) noteArrays() {
+	r.arraysMu.Lock()
+	defer r.arraysMu.Unlock()
+	if r.closed.Load() {
+		return
+	}
+	to := r.arrays.Load()
+	for to < refMax && r.cell(ObjRef(to+1)) != nil {
+		_, last := region.Segment(to + 1)
+		to = min(last, refMax)
+	}
+	r.arrays.Store(to)
 }
 
 func (r *Restart) fetch(ref ObjRef, k Kind) (Ptr, error) {
+	if r.closed.Load() {
+		return 0, ErrClosed
+	}
 	if err := checkRef(ref); err != nil {
 		return 0, err
 	}
@@ -389,6 +412,9 @@ func (r *Restart) Close() error {
 		r.tryRelease()
 		runtime.KeepAlive(r)
 	}()
+	r.arraysMu.Lock()
+	r.arrays.Store(0)
+	r.arraysMu.Unlock()
 	r.waits.close()
 	r.dropAll(r.spans(), r.recordOf)
 	return nil

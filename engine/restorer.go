@@ -101,7 +101,7 @@ func (h *Restorer) get(ctx context.Context, ref ObjRef, k Kind, create func(*Cla
 	if err := h.check(ref, k); err != nil {
 		return 0, err
 	}
-	if p, ok := h.r.ready(ref, k); ok {
+	if p := h.r.ready(ref, k); p != 0 {
 		return p, nil
 	}
 	for {

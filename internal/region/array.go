@@ -49,10 +49,15 @@ func segmentLen(s uint) uint32 { return 1 << (s/4 + shiftMin) }
 
 // At returns element i, or nil if its segment has not been made by [Array.Grow].
 func (a *Array[T]) At(i uint32) *T {
-	if s, _ := locate(i); a.seg[s%(1<<segmentBits)].Load() == nil {
+	s, off := locate(i)
+	// Ordering: as in Made.
+	base := a.seg[s%(1<<segmentBits)].Load()
+	if base == nil {
 		return nil
 	}
-	return a.Made(i)
+	// Same as: &segment[s][off]
+	// Safety: as in Made.
+	return (*T)(unsafe.Add(unsafe.Pointer(base), uintptr(off)*unsafe.Sizeof(*base)))
 }
 
 // Made returns element i, whose segment has been made. It is At in a form small
