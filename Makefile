@@ -50,7 +50,7 @@ soak: check-go
 	$(GO) test -tags 'soak objhash_invariants' -timeout 6h $(CORE) ./bench/...
 	$(MAKE) fuzz FUZZFOR=10m
 
-# Measures everything under results/ again, in about half an hour.
+# Measures everything under results/ again, in about ten minutes.
 results: check-go
 	@mkdir -p bin results
 	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench

@@ -7,6 +7,7 @@ import (
 	"runtime"
 	"unsafe"
 
+	"github.com/objhash/objhash/internal/invariants"
 	"github.com/objhash/objhash/refcount"
 	"github.com/objhash/objhash/shard"
 )
@@ -127,7 +128,30 @@ func (c *Checkpoint) Object(ref ObjRef) (Object, bool) {
 	if cell == nil {
 		return Object{}, false
 	}
-	r := load(cell)
+	for {
+		r := load(cell)
+		invariants.Step("object: after the record")
+		o, ok := c.describe(ref, r)
+		// A record is written before its object is published. Whether that has happened,
+		// and not to another thread's record of the same object, the index knows. An
+		// identity kept beside may be that of a later object than the record is: the
+		// objref of an object that lost a race goes to the next one.
+		//
+		// Ordering: once the index knows it, a record changes its state alone, so what is
+		// loaded after that is the record of the object that was found.
+		if !ok || c.refOf(o) != ref {
+			return Object{}, false
+		}
+		if load(cell).with(held) == r.with(held) {
+			o.Users = c.counts.Count(int32(ref))
+			runtime.KeepAlive(c)
+			return o, true
+		}
+	}
+}
+
+// describe returns what a record says of its object.
+func (c *Checkpoint) describe(ref ObjRef, r record) (Object, bool) {
 	if !r.isObject() {
 		return Object{}, false
 	}
@@ -138,7 +162,6 @@ func (c *Checkpoint) Object(ref ObjRef) (Object, bool) {
 	case dumped:
 		o.Flags |= Dumped
 	}
-	known := ObjRef(0)
 	if r.beside() {
 		id, ok := c.side.get(ref)
 		if !ok {
@@ -148,20 +171,20 @@ func (c *Checkpoint) Object(ref ObjRef) (Object, bool) {
 		if id.ptr == 0 {
 			o.Key = []byte(id.key)
 			o.Flags |= Keyed
-			known, _ = c.keys.lookup(id.key)
 		}
 	}
-	// A record is written before its object is published. Whether that has happened,
-	// and not to another thread's record of the same object, the index knows.
-	if o.Ptr != 0 {
-		known, _ = c.Lookup(o.Ptr)
-	}
-	if known != ref {
-		return Object{}, false
-	}
-	o.Users = c.counts.Count(int32(ref))
-	runtime.KeepAlive(c)
 	return o, true
+}
+
+// refOf returns the objref under which an object is known.
+func (c *Checkpoint) refOf(o Object) ObjRef {
+	ref := ObjRef(0)
+	if o.Key != nil {
+		ref, _ = c.keys.lookup(string(o.Key))
+	} else {
+		ref, _ = c.Lookup(o.Ptr)
+	}
+	return ref
 }
 
 // Len returns the number of objects.

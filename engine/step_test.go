@@ -441,3 +441,42 @@ func TestG11_closeDropsTheObjectWhoseRecordItTakes(t *testing.T) {
 		l.settled()
 	}
 }
+
+// G6: a reader that has the record of an object that then lost its race, and whose
+// objref went to another one, does not mix the two up.
+func TestG6_recordAndIdentityOfOneObject(t *testing.T) {
+	c := newCheckpoint(t, engine.Options{Kinds: []engine.KindOps{{}, {}}})
+	loser, winner := newDumper(t, c), newDumper(t, c)
+	mustMeet(t, loser, addr(1), 1, 1, true)
+	var read engine.Object
+	var found bool
+	stopped, resume, done := make(chan struct{}), make(chan struct{}), make(chan struct{})
+	racing, reading := true, false
+	t.Cleanup(invariants.OnStep(func(step string) {
+		switch {
+		case step == "encounter: before publishing" && racing:
+			racing = false
+			reading = true
+			go func() {
+				defer close(done)
+				read, found = c.Object(2)
+			}()
+			<-stopped
+			if _, first, err := winner.Encounter(wide(1), 2); !first || err != nil {
+				t.Errorf("the winner's Encounter: first %t, %v", first, err)
+			}
+		case step == "object: after the record" && reading:
+			reading = false
+			close(stopped)
+			<-resume
+		}
+	}))
+	_, _, err := loser.Encounter(wide(1), 1)
+	wantKindError(t, "the loser's Encounter", err, engine.KindError{Ref: 65, Have: 2, Want: 1})
+	mustMeet(t, loser, wide(2), 2, 2, true)
+	close(resume)
+	await(t, "the reader", done)
+	if found && (read.Ptr != wide(2) || read.Kind != 2) {
+		t.Errorf("Object(2) = %+v; want address %#x and kind 2", read, wide(2))
+	}
+}

@@ -127,8 +127,8 @@ func TestNewTableMakesRoomForTheNumber(t *testing.T) {
 		}
 	}
 }
+
 // Of the slots of a group, find returns the one that matches the key, or 0 and the last.
-// Of the slots of a group, find returns the one that matches the key, and the last.
 func TestFindAgainstAPlainLoop(t *testing.T) {
 	r := seeded(t)
 	l := newLayout(4, 5, true)
