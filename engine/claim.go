@@ -123,7 +123,7 @@ var errExited = errors.New("the creating goroutine has exited")
 // [ErrExists] if another address has been declared; [ErrClosed] after the claim has
 // ended or the context is closed; [ErrLimit]; or what Grab returned.
 func (c *Claim) Declare(p Ptr) error {
-	if c == nil {
+	if c == nil || c.h == nil {
 		return fmt.Errorf("%w: nil claim", ErrInvalid)
 	}
 	if p == 0 {
