@@ -184,8 +184,8 @@ func (c *Claim) publish(p Ptr, s state) error {
 		return fmt.Errorf("%w: the claim of objref %d ended while it was being declared", ErrClosed, c.ref)
 	}
 	if rec.beside() {
-		if err := r.side.put(c.ref, identity{ptr: p}); err != nil {
-			return fmt.Errorf("objref %d: %w", c.ref, err)
+		if err := r.putBeside(c.ref, p); err != nil {
+			return err
 		}
 	}
 	invariants.Step("claim: before publishing")

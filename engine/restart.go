@@ -226,6 +226,19 @@ func (r *Restart) place(ref ObjRef, p Ptr, rec record) (*uint64, error) {
 	return cell, nil
 }
 
+// putBeside keeps the address of a claimed objref beside. An Insert that has lost
+// against the claim may be about to take its own address away there: with the
+// segment's lock it has, and one that comes later sees the claim.
+func (r *Restart) putBeside(ref ObjRef, p Ptr) error {
+	s := &r.segments[region.SegmentNumber(uint32(ref))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := r.side.put(ref, identity{ptr: p}); err != nil {
+		return fmt.Errorf("objref %d: %w", ref, err)
+	}
+	return nil
+}
+
 // placeBeside publishes a record whose address is kept beside. It holds the
 // segment's lock so that no two threads write the side table for one objref.
 func (r *Restart) placeBeside(cell *uint64, ref ObjRef, p Ptr, rec record, exists func() error) error {
