@@ -95,7 +95,7 @@ func (c *Claim) run(create func(*Claim) (Ptr, error)) (p Ptr, err error) {
 			_ = c.fail(errExited)
 			return
 		}
-		_ = c.fail(fmt.Errorf("panic: %v", v))
+		_ = c.fail(panicError(v))
 		panic(v)
 	}()
 	p, err = create(c)
@@ -112,6 +112,14 @@ func (c *Claim) run(create func(*Claim) (Ptr, error)) (p Ptr, err error) {
 }
 
 var errExited = errors.New("the creating goroutine has exited")
+
+// panicError is the cause of a failure that was a panic.
+func panicError(v any) error {
+	if err, ok := v.(error); ok {
+		return fmt.Errorf("panic: %w", err)
+	}
+	return fmt.Errorf("panic: %v", v)
+}
 
 // Declare says that the object is at p, although it is not complete yet. Everybody
 // who waits for it, and whoever asks for it from now on, gets p at once: that is how
@@ -239,7 +247,7 @@ func (c *Claim) succeed(p Ptr) error {
 }
 
 // fail ends the claim of an object that could not be created, and returns what all
-// who ask for it get.
+// who ask for it get, unless there is no memory to keep the cause for them.
 func (c *Claim) fail(cause error) error {
 	r := c.h.r
 	if c.resolved { // a Drop panicked after that
@@ -262,11 +270,10 @@ func (c *Claim) fail(cause error) error {
 	}
 	r.dismiss()
 	r.wake(c.ref)
-	err := r.failure(c.ref, c.kind)
 	if p != 0 {
 		r.drop(p, c.kind, true)
 	}
-	return err
+	return &failureError{kind: r.kindName(c.kind), ref: c.ref, cause: cause}
 }
 
 // failures keeps why objects could not be created.
@@ -331,6 +338,16 @@ func (e *failureError) Error() string {
 	if n > shown {
 		fmt.Fprintf(&b, ": and %d more", n-shown)
 	}
-	fmt.Fprintf(&b, ": %v", cause)
+	b.WriteString(": " + clip(fmt.Sprint(cause)))
 	return b.String()
+}
+
+// clip leaves the middle of a long text out. What create callbacks add to the errors
+// they pass on would make the texts of a chain grow with its square.
+func clip(text string) string {
+	const end = 400
+	if len(text) <= 2*end {
+		return text
+	}
+	return strings.ToValidUTF8(text[:end]+" ... "+text[len(text)-end:], "")
 }
