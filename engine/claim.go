@@ -60,20 +60,39 @@ func (h *Restorer) claim(ref ObjRef, k Kind) (*Claim, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.admit(); err != nil {
-		r.leave(s)
-		return nil, fmt.Errorf("objref %d: %w", ref, err)
-	}
 	rec := claimedRecord(h.id, k)
-	cell, err := r.place(ref, 0, rec)
+	cell, err := r.placeClaim(ref, rec)
 	if err != nil {
-		r.dismiss()
 		r.leave(s)
 		return nil, err
 	}
 	c := &Claim{h: h, in: s, cell: cell, ref: ref, kind: k, rec: rec}
 	h.claims = append(h.claims, c)
 	return c, nil
+}
+
+// placeClaim publishes a claim and takes its object off the limit, in this order: the
+// number of objects of an image is a limit that those who race for one may not exceed.
+func (r *Restart) placeClaim(ref ObjRef, rec record) (*uint64, error) {
+	if err := r.full(); err != nil {
+		// Ordering: a claim is placed before it counts, so that the one which took the
+		// last permit is seen if it is of this object.
+		if _, have := r.find(ref); have.state() != absent {
+			return nil, fmt.Errorf("%w: objref %d", ErrExists, ref)
+		}
+		return nil, fmt.Errorf("objref %d: %w", ref, err)
+	}
+	cell, err := r.place(ref, 0, rec)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.admit(); err != nil {
+		swapped := swap(cell, rec, 0)
+		invariants.Check(swapped, "a claimed record changed")
+		r.wake(ref)
+		return nil, fmt.Errorf("objref %d: %w", ref, err)
+	}
+	return cell, nil
 }
 
 // run runs create and ends the claim, whatever create does.

@@ -207,7 +207,7 @@ func (r *Restart) find(ref ObjRef) (*uint64, record) {
 // place publishes a record, in its array if it has one.
 func (r *Restart) place(ref ObjRef, p Ptr, rec record) (*uint64, error) {
 	exists := func() error { return fmt.Errorf("%w: objref %d", ErrExists, ref) }
-	cell := r.cell(ref)
+	cell := r.recordOf(ref)
 	if cell == nil {
 		var placed bool
 		var err error
@@ -283,8 +283,11 @@ func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error
 		r.sparse.CompareAndSwap(nil, xsync.NewMapOf[ObjRef, *uint64]())
 		m = r.sparse.Load()
 	}
-	if _, ok := m.Load(ref); ok {
-		return nil, false, exists()
+	if cell, ok := m.Load(ref); ok {
+		if load(cell) != 0 {
+			return nil, false, exists()
+		}
+		return cell, false, nil // claimed once, and given up
 	}
 	if err := r.arena.Charge(sparseBytes); err != nil {
 		return nil, false, fmt.Errorf("objref %d: %w", ref, translate(err))
