@@ -60,20 +60,39 @@ func (h *Restorer) claim(ref ObjRef, k Kind) (*Claim, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := r.admit(); err != nil {
-		r.leave(s)
-		return nil, fmt.Errorf("objref %d: %w", ref, err)
-	}
 	rec := claimedRecord(h.id, k)
-	cell, err := r.place(ref, 0, rec)
+	cell, err := r.placeClaim(ref, rec)
 	if err != nil {
-		r.dismiss()
 		r.leave(s)
 		return nil, err
 	}
 	c := &Claim{h: h, in: s, cell: cell, ref: ref, kind: k, rec: rec}
 	h.claims = append(h.claims, c)
 	return c, nil
+}
+
+// placeClaim publishes a claim and takes its object off the limit, in this order: the
+// number of objects of an image is a limit that those who race for one may not exceed.
+func (r *Restart) placeClaim(ref ObjRef, rec record) (*uint64, error) {
+	if err := r.full(); err != nil {
+		// Ordering: a claim is placed before it counts, so that the one which took the
+		// last permit is seen if it is of this object.
+		if _, have := r.find(ref); have.state() != absent {
+			return nil, fmt.Errorf("%w: objref %d", ErrExists, ref)
+		}
+		return nil, fmt.Errorf("objref %d: %w", ref, err)
+	}
+	cell, err := r.place(ref, 0, rec)
+	if err != nil {
+		return nil, err
+	}
+	if err := r.admit(); err != nil {
+		swapped := swap(cell, rec, 0)
+		invariants.Check(swapped, "a claimed record changed")
+		r.wake(ref)
+		return nil, fmt.Errorf("objref %d: %w", ref, err)
+	}
+	return cell, nil
 }
 
 // run runs create and ends the claim, whatever create does.
@@ -95,7 +114,7 @@ func (c *Claim) run(create func(*Claim) (Ptr, error)) (p Ptr, err error) {
 			_ = c.fail(errExited)
 			return
 		}
-		_ = c.fail(fmt.Errorf("panic: %v", v))
+		_ = c.fail(panicError(v))
 		panic(v)
 	}()
 	p, err = create(c)
@@ -113,6 +132,14 @@ func (c *Claim) run(create func(*Claim) (Ptr, error)) (p Ptr, err error) {
 
 var errExited = errors.New("the creating goroutine has exited")
 
+// panicError is the cause of a failure that was a panic.
+func panicError(v any) error {
+	if err, ok := v.(error); ok {
+		return fmt.Errorf("panic: %w", err)
+	}
+	return fmt.Errorf("panic: %v", v)
+}
+
 // Declare says that the object is at p, although it is not complete yet. Everybody
 // who waits for it, and whoever asks for it from now on, gets p at once: that is how
 // objects that refer to each other are restored. The context grabs its reference now.
@@ -123,7 +150,7 @@ var errExited = errors.New("the creating goroutine has exited")
 // [ErrExists] if another address has been declared; [ErrClosed] after the claim has
 // ended or the context is closed; [ErrLimit]; or what Grab returned.
 func (c *Claim) Declare(p Ptr) error {
-	if c == nil {
+	if c == nil || c.h == nil {
 		return fmt.Errorf("%w: nil claim", ErrInvalid)
 	}
 	if p == 0 {
@@ -179,8 +206,8 @@ func (c *Claim) publish(p Ptr, s state) error {
 	r := c.h.r
 	rec := newRecord(p, c.kind, s)
 	if rec.beside() {
-		if err := r.side.put(c.ref, identity{ptr: p}); err != nil {
-			return fmt.Errorf("objref %d: %w", c.ref, err)
+		if err := r.putBeside(c.ref, p); err != nil {
+			return err
 		}
 	}
 	invariants.Step("claim: before publishing")
@@ -245,7 +272,7 @@ func (c *Claim) succeed(p Ptr) error {
 }
 
 // fail ends the claim of an object that could not be created, and returns what all
-// who ask for it get.
+// who ask for it get, unless there is no memory to keep the cause for them.
 func (c *Claim) fail(cause error) error {
 	r := c.h.r
 	if c.resolved { // a Drop panicked after that
@@ -268,11 +295,10 @@ func (c *Claim) fail(cause error) error {
 	}
 	r.dismiss()
 	r.wake(c.ref)
-	err := r.failure(c.ref, c.kind)
 	if p != 0 {
 		r.drop(p, c.kind, true)
 	}
-	return err
+	return &failureError{kind: r.kindName(c.kind), ref: c.ref, cause: cause}
 }
 
 // failures keeps why objects could not be created.
@@ -337,6 +363,16 @@ func (e *failureError) Error() string {
 	if n > shown {
 		fmt.Fprintf(&b, ": and %d more", n-shown)
 	}
-	fmt.Fprintf(&b, ": %v", cause)
+	b.WriteString(": " + clip(fmt.Sprint(cause)))
 	return b.String()
+}
+
+// clip leaves the middle of a long text out. What create callbacks add to the errors
+// they pass on would make the texts of a chain grow with its square.
+func clip(text string) string {
+	const end = 400
+	if len(text) <= 2*end {
+		return text
+	}
+	return strings.ToValidUTF8(text[:end]+" ... "+text[len(text)-end:], "")
 }

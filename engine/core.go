@@ -75,10 +75,20 @@ func (c *core) admit() error {
 	}
 	if n := c.objects.Add(1); n > c.objectsMax {
 		c.objects.Add(-1)
-		return fmt.Errorf("%w: MaxObjects %d", ErrLimit, c.objectsMax)
+		return c.errFull()
 	}
 	return nil
 }
+
+// full returns the error that admit would, without admitting anything.
+func (c *core) full() error {
+	if c.objectsMax == 0 || c.objects.Load() < c.objectsMax {
+		return nil
+	}
+	return c.errFull()
+}
+
+func (c *core) errFull() error { return fmt.Errorf("%w: MaxObjects %d", ErrLimit, c.objectsMax) }
 
 // dismiss undoes admit.
 func (c *core) dismiss() {

@@ -26,6 +26,7 @@ package engine
 //
 //	absent ──▶ held                                  Insert
 //	absent ──▶ claimed                               Restore, before its callback runs
+//	claimed ──▶ absent                               MaxObjects was reached meanwhile
 //	claimed ──▶ declared                             Declare
 //	claimed, declared ──▶ held                       the callback succeeded
 //	claimed, declared ──▶ failed                     it failed; for ever

@@ -211,7 +211,7 @@ func (r *Restart) find(ref ObjRef) (*uint64, record) {
 // place publishes a record, in its array if it has one.
 func (r *Restart) place(ref ObjRef, p Ptr, rec record) (*uint64, error) {
 	exists := func() error { return fmt.Errorf("%w: objref %d", ErrExists, ref) }
-	cell := r.cell(ref)
+	cell := r.recordOf(ref)
 	if cell == nil {
 		var placed bool
 		var err error
@@ -228,6 +228,19 @@ func (r *Restart) place(ref ObjRef, p Ptr, rec record) (*uint64, error) {
 		return nil, exists()
 	}
 	return cell, nil
+}
+
+// putBeside keeps the address of a claimed objref beside. An Insert that has lost
+// against the claim may be about to take its own address away there: with the
+// segment's lock it has, and one that comes later sees the claim.
+func (r *Restart) putBeside(ref ObjRef, p Ptr) error {
+	s := &r.segments[region.SegmentNumber(uint32(ref))]
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if err := r.side.put(ref, identity{ptr: p}); err != nil {
+		return fmt.Errorf("objref %d: %w", ref, err)
+	}
+	return nil
 }
 
 // placeBeside publishes a record whose address is kept beside. It holds the
@@ -275,8 +288,11 @@ func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error
 		r.sparse.CompareAndSwap(nil, xsync.NewMapOf[ObjRef, *uint64]())
 		m = r.sparse.Load()
 	}
-	if _, ok := m.Load(ref); ok {
-		return nil, false, exists()
+	if cell, ok := m.Load(ref); ok {
+		if load(cell) != 0 {
+			return nil, false, exists()
+		}
+		return cell, false, nil // claimed once, and given up
 	}
 	if err := r.arena.Charge(sparseBytes); err != nil {
 		return nil, false, fmt.Errorf("objref %d: %w", ref, translate(err))

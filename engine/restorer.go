@@ -101,6 +101,9 @@ func (h *Restorer) get(ctx context.Context, ref ObjRef, k Kind, create func(*Cla
 	if err := h.check(ref, k); err != nil {
 		return 0, err
 	}
+	if ctx == nil {
+		return 0, fmt.Errorf("%w: nil context.Context for objref %d", ErrInvalid, ref)
+	}
 	if p := h.r.ready(ref, k); p != 0 {
 		return p, nil
 	}
