@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"cmp"
 	"fmt"
 	"iter"
 	"runtime"
@@ -52,8 +51,8 @@ func (r *Renumbering) All() iter.Seq2[ObjRef, ObjRef] {
 //
 // It takes time proportional to all encounters, on as many goroutines as there are
 // processors. The result takes about 8 bytes for each objref, and making it 12 more
-// for each and 64 for each run of encounters of one holder; this is the caller's
-// memory, not charged to the context.
+// for each and about 80 for each SetHolder call; this is the caller's memory, not charged
+// to the context.
 //
 // Errors: [ErrInvalid] without Options.TrackHolders, or for a holder that order names
 // twice; [ErrClosed].
@@ -68,7 +67,7 @@ func (c *Checkpoint) Canonical(order iter.Seq[uint64]) (*Renumbering, error) {
 	if err != nil {
 		return nil, err
 	}
-	w := c.walk(ranks)
+	w := c.newWalk(ranks)
 	r := w.renumber()
 	if c.isClosed() {
 		return nil, ErrClosed // what was read may not have been there any more
@@ -95,56 +94,37 @@ func rank(order iter.Seq[uint64]) (map[uint64]int, error) {
 // walk is all encounters in the order of one thread. An encounter's number in there is
 // its position.
 type walk struct {
-	runs   []walkedRun
+	pieces []piece
 	end    uint32 // all objrefs are below
-	pieces []span // of runs
 }
 
-type walkedRun struct {
-	run
-	unranked bool
-	rank     uint64 // in order; the holder itself for those that are not
+// piece is a part of a walk for one worker.
+type piece struct {
+	runs     []run
 	position uint64 // of the first encounter
 }
 
-// pieceLen is how many encounters a worker takes at a time, at least.
+// pieceLen is how many encounters a piece has, at least.
 const pieceLen = 32 << 10
 
-func (c *Checkpoint) walk(ranks map[uint64]int) walk {
-	var w walk
-	for r := range c.holders.runs() {
-		at, ranked := ranks[r.holder]
-		walked := walkedRun{run: r, unranked: !ranked, rank: uint64(at)}
-		if !ranked {
-			walked.rank = r.holder
-		}
-		w.runs = append(w.runs, walked)
-	}
-	// An objref is given out before it is noted.
+func (c *Checkpoint) newWalk(ranks map[uint64]int) walk {
+	runs := c.holders.walk(ranks)
+	// An objref is given out before it is noted, so it is below what is read now.
 	c.leases.mu.Lock()
-	w.end = c.leases.next
+	w := walk{end: c.leases.next}
 	c.leases.mu.Unlock()
-	slices.SortFunc(w.runs, walkedRun.compare)
-	position, first := uint64(0), 0
-	for i := range w.runs {
-		w.runs[i].position = position
-		position += uint64(len(w.runs[i].refs))
-		if position-w.runs[first].position >= pieceLen || i == len(w.runs)-1 {
-			w.pieces = append(w.pieces, span{uint32(first), uint32(i)})
-			first = i + 1
+	var p piece
+	first, encounters := 0, 0
+	for i, r := range runs {
+		encounters += len(r.refs)
+		if encounters >= pieceLen || i == len(runs)-1 {
+			p.runs = runs[first : i+1]
+			w.pieces = append(w.pieces, p)
+			p.position += uint64(encounters)
+			first, encounters = i+1, 0
 		}
 	}
 	return w
-}
-
-func (a walkedRun) compare(b walkedRun) int {
-	if a.unranked != b.unranked {
-		if b.unranked {
-			return -1
-		}
-		return 1
-	}
-	return cmp.Or(cmp.Compare(a.rank, b.rank), cmp.Compare(a.sequence, b.sequence))
 }
 
 // renumber goes through all encounters twice: to find the first one of each objref,
@@ -152,14 +132,18 @@ func (a walkedRun) compare(b walkedRun) int {
 func (w *walk) renumber() *Renumbering {
 	// By objref, the complement of the first position: 0 is none, and greater is earlier.
 	firsts := make([]uint64, w.end)
-	w.each(func(piece int, position uint64, ref uint32) {
-		putMax(&firsts[ref], ^position)
+	w.inParallel(func(i int) {
+		w.encounters(i, func(position uint64, ref uint32) { putMax(&firsts[ref], ^position) })
 	})
 	found := make([][]ObjRef, len(w.pieces))
-	w.each(func(piece int, position uint64, ref uint32) {
-		if firsts[ref] == ^position {
-			found[piece] = append(found[piece], ObjRef(ref))
-		}
+	w.inParallel(func(i int) {
+		var here []ObjRef
+		w.encounters(i, func(position uint64, ref uint32) {
+			if firsts[ref] == ^position {
+				here = append(here, ObjRef(ref))
+			}
+		})
+		found[i] = here
 	})
 	r := &Renumbering{news: make([]ObjRef, w.end), olds: slices.Concat(found...)}
 	for i, old := range r.olds {
@@ -168,24 +152,31 @@ func (w *walk) renumber() *Renumbering {
 	return r
 }
 
-// each calls f for every encounter: in order within a piece, the pieces in parallel.
-func (w *walk) each(f func(piece int, position uint64, ref uint32)) {
+// inParallel calls f for every piece, on as many goroutines as there are processors.
+func (w *walk) inParallel(f func(piece int)) {
 	var next atomic.Int64
 	var workers sync.WaitGroup
 	for range min(runtime.GOMAXPROCS(0), len(w.pieces)) {
 		workers.Go(func() {
 			for i := int(next.Add(1)) - 1; i < len(w.pieces); i = int(next.Add(1)) - 1 {
-				for _, r := range w.runs[w.pieces[i].first : w.pieces[i].last+1] {
-					for j, ref := range r.refs {
-						if ref != 0 && ref < w.end { // else it was never given out: the context is being closed
-							f(i, r.position+uint64(j), ref)
-						}
-					}
-				}
+				f(i)
 			}
 		})
 	}
 	workers.Wait()
+}
+
+// encounters calls f for every encounter in a piece, in order.
+func (w *walk) encounters(piece int, f func(position uint64, ref uint32)) {
+	position := w.pieces[piece].position
+	for _, r := range w.pieces[piece].runs {
+		for _, ref := range r.refs {
+			if 0 < ref && ref < w.end { // else the context is being closed
+				f(position, ref)
+			}
+			position++
+		}
+	}
 }
 
 // putMax makes *to at least v.

@@ -2,7 +2,7 @@ package engine
 
 import (
 	"fmt"
-	"iter"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -54,8 +54,8 @@ type holderChunk struct {
 
 // run is the objrefs that one handle met in a row on behalf of one holder.
 type run struct {
-	holder, sequence uint64
-	refs             []uint32
+	holder uint64
+	refs   []uint32
 }
 
 // take returns a chunk with room for a run: one that a handle has left, or a new one
@@ -93,34 +93,64 @@ func (b *holderBook) leave(c *holderChunk) {
 	b.available = append(b.available, c)
 }
 
-// runs yields all runs that have been published, in no order that means anything.
-// Their objrefs are those in the book, not copies.
-func (b *holderBook) runs() iter.Seq[run] {
-	return func(yield func(run) bool) {
-		b.mu.Lock()
-		chunks := b.chunks[:len(b.chunks):len(b.chunks)] // only ever appended to
-		b.mu.Unlock()
-		for _, c := range chunks {
-			// Ordering: pairs with the Store in endRun: what is published was written before.
-			if !eachRun(c.words[:c.published.Load()], yield) {
-				return
-			}
-		}
+// runs returns all runs that had been published when it was called, in sequence. Their
+// objrefs are those in the book, not copies.
+func (b *holderBook) runs() []run {
+	runs := make([]run, b.sequence.Load())
+	b.mu.Lock()
+	chunks := b.chunks[:len(b.chunks):len(b.chunks)] // only ever appended to
+	b.mu.Unlock()
+	for _, c := range chunks {
+		// Ordering: pairs with the Store in endRun: what is published was written before.
+		placeRuns(runs, c.words[:c.published.Load()])
 	}
+	return slices.DeleteFunc(runs, func(r run) bool { return len(r.refs) == 0 })
 }
 
-// eachRun yields the runs in words until yield has enough. Whatever the words are
-// (those of a context that is being closed may turn into zeros), it ends.
-func eachRun(words []uint32, yield func(run) bool) bool {
+// placeRuns puts the runs in words where they belong by their sequence numbers, which
+// begin with 1. Whatever the words are (those of a context that is being closed may turn
+// into zeros), it ends.
+func placeRuns(runs []run, words []uint32) {
 	for len(words) >= runHeader {
 		n := int(min(words[runLength], uint32(len(words)-runHeader)))
-		r := run{long(words[runHolder:]), long(words[runSequence:]), words[runHeader : runHeader+n]}
-		if n > 0 && !yield(r) {
-			return false
+		if i := long(words[runSequence:]) - 1; i < uint64(len(runs)) {
+			runs[i] = run{long(words[runHolder:]), words[runHeader : runHeader+n]}
 		}
 		words = words[runHeader+n:]
 	}
-	return true
+}
+
+// walk returns all runs that have been published, in the order of a thread that walks
+// one holder after the other: first those with a rank, from 0, then all others,
+// ascending. It adds the ranks of the latter to ranks.
+func (b *holderBook) walk(ranks map[uint64]int) []run {
+	runs := b.runs()
+	var unranked []uint64
+	for _, r := range runs {
+		if _, known := ranks[r.holder]; !known {
+			ranks[r.holder] = -1
+			unranked = append(unranked, r.holder)
+		}
+	}
+	slices.Sort(unranked)
+	for i, holder := range unranked {
+		ranks[holder] = len(ranks) - len(unranked) + i
+	}
+	// A counting sort, which leaves each holder's runs in sequence.
+	next := make([]int, len(ranks)+1)
+	for _, r := range runs {
+		next[ranks[r.holder]+1]++
+	}
+	for rank := range len(ranks) {
+		next[rank+1] += next[rank]
+	}
+	sorted := make([]run, len(runs))
+	for _, r := range runs {
+		rank := ranks[r.holder]
+		sorted[next[rank]] = r
+		next[rank]++
+	}
+	return sorted
 }
 
 func long(words []uint32) uint64 { return uint64(words[0]) | uint64(words[1])<<32 }
