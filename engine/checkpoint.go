@@ -5,6 +5,7 @@ import (
 	"iter"
 	"math/rand/v2"
 	"runtime"
+	"sync/atomic"
 	"unsafe"
 
 	"github.com/objhash/objhash/internal/invariants"
@@ -20,10 +21,12 @@ import (
 // *Checkpoint behaves like a closed one.
 type Checkpoint struct {
 	core
-	index  *shard.Compact
-	keys   keyTable
-	counts refcount.Counter
-	leases leasePool
+	index   *shard.Compact
+	past    atomic.Bool // the collect pass, or all: encounters of known objects leave the short way
+	keys    keyTable
+	counts  refcount.Counter
+	holders holderBook
+	leases  leasePool
 }
 
 // NewCheckpoint returns an empty context. Errors wrap [ErrInvalid] or [ErrLimit].
@@ -34,6 +37,7 @@ func NewCheckpoint(o Options) (*Checkpoint, error) {
 	c := &Checkpoint{leases: newLeasePool()}
 	c.init(o)
 	c.keys.arena = c.arena
+	c.holders.arena, c.holders.tracked = c.arena, o.TrackHolders
 	if err := c.arena.Charge(int64(unsafe.Sizeof(*c))); err != nil {
 		return nil, translate(err)
 	}
@@ -76,6 +80,10 @@ func (c *Checkpoint) Dumper() *Dumper {
 	d.kinds = uint(len(c.kinds))
 	d.count = c.counts.Handle()
 	d.log, _ = d.count.(*refcount.LogHandle)
+	if c.holders.tracked {
+		d.log = nil // noting a holder is not for the short way
+		d.holders = &holderLog{book: &c.holders}
+	}
 	c.leases.add(d)
 	return d
 }
@@ -225,7 +233,7 @@ type Stats struct {
 	Handles   int // open handles
 
 	Bytes       int64 // memory of all tables in bytes, as counted against MaxBytes
-	RecordBytes int64 // of these, records, counts, keys, and what is fixed
+	RecordBytes int64 // of these, records, counts, keys, holders, and what is fixed
 	IndexBytes  int64 // of these, the identity index
 
 	Index shard.Stats // see there; looking at all slots takes time
@@ -268,6 +276,7 @@ func (c *Checkpoint) Close() error {
 	if c == nil || c.closed.Swap(true) {
 		return nil
 	}
+	c.past.Store(true)
 	defer func() {
 		_ = c.index.Close() // never fails
 		c.keys.clear()
@@ -278,4 +287,10 @@ func (c *Checkpoint) Close() error {
 	}()
 	c.dropAll([]span{c.leases.close()}, c.cell)
 	return nil
+}
+
+// release gives the memory back.
+func (c *Checkpoint) release() {
+	c.holders.clear()
+	c.core.release()
 }

@@ -9,6 +9,9 @@
 //   - Its [ObjRef] is its number in the image.
 //   - An encounter is one lookup-or-add during checkpoint. It is first for exactly one
 //     caller per object. Users counts an object's encounters.
+//   - A holder is on whose behalf encounters are: a task, say. Any number names it.
+//   - The collect pass meets and counts everything, before the dump pass saves it. A
+//     context may also do with one pass.
 //   - A context is one [Checkpoint] or one [Restart]; a [Dumper] is one thread's handle
 //     on the former.
 //
@@ -19,6 +22,8 @@
 //	          ▼
 //	    shard.Compact ──── objref ────▶ record: address, kind, state   8 bytes (record.go)
 //	ptr ▶ objref, one line          └─▶ counter: users                 4 bytes (refcount)
+//	                                └─▶ log: holder, objrefs           4 bytes for each
+//	                                    if asked for                   encounter (holders.go)
 //
 // A [Restart] has records alone: objrefs are small numbers, and a record is one load
 // away. Keys, and addresses outside 48 bits, are kept in side tables by objref.
@@ -34,6 +39,15 @@
 // Close marks the context closed, then goes through all records; an encounter publishes,
 // then looks whether the context is closed. One of them, and only one, drops.
 //
+// An encounter that is to be counted and noted makes sure of room for that before it
+// changes anything. Notes are published a run at a time: at the next SetHolder, when the
+// handle is closed, or when its chunk of memory is full; a published word never changes.
+// [Checkpoint.Audit] and [Checkpoint.Canonical] read what is published, and stop nobody.
+//
+// The collect pass ends with one store; which objrefs were in use then is looked up
+// after it (passes.go). Objects under the others are late, and none of their users is
+// counted. Records have no bit for it.
+//
 // The memory of a checkpoint stays until the context and all its handles are closed, so
 // that what is under way finds its records; readers without a handle may then see zeros,
 // which means absent.
@@ -45,7 +59,8 @@
 //   - G1, G2: exactly one encounter of an object is first, all get the same objref; objrefs
 //     are positive and never used for two objects.
 //   - G3: one handle numbers densely from 1; with H handles the largest objref is at most
-//     objects + reserved + 64 H. A closed handle's unused objrefs are used first.
+//     objects + reserved + 64 H. A closed handle's unused objrefs are used first. Canonical
+//     is dense, and what one thread alone would have numbered.
 //   - G4, G25: at a limit the answer is an error, and all that was accepted stays readable.
 //   - G9: an object under another kind is a KindError and changes nothing.
 //   - G10: a duplicate objref on restart is an error before anything is grabbed.
@@ -56,20 +71,24 @@
 //   - G14: a dump succeeds at most once for each object, and an object whose dump failed
 //     is not marked dumped.
 //   - G19: operations under way during Close complete or return ErrClosed.
+//   - G21: users, and the holders that account for them, are exact once all handles are
+//     closed, in any interleaving.
 //
 // # Progress
 //
 // Lookups, and encounters of known objects, wait for nobody. New objects wait while their
-// shard of the index is moved to a larger table, and for a short lock once in 64.
+// shard of the index is moved to a larger table, and for a short lock once in 64. Where
+// holders are tracked, encounters of known objects take such a lock as well, more rarely.
 //
 // # Limits
 //
-// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows. No goroutines but those of
-// Close, no logging, no globals.
+// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows. An audit or a renumbering
+// may miss the last 16,384 encounters of each open handle. No goroutines but those that
+// Close and Canonical wait for, no logging, no globals.
 //
 // # Prior art
 //
 // The 2008 Linux checkpoint/restart patches (Oren Laadan; objhash), from v5, with one
-// table and no locks, to linux-cr v21, with per-kind operations, users and leak detection.
-// BLCR's cr_objects.c is the one ancestor with locks.
+// table and no locks, to linux-cr v21, with per-kind operations, users and leak detection:
+// its ckpt_obj_contained stops at the first leak, and does not know whose it is. BLCR's cr_objects.c is the one ancestor with locks.
 package engine

@@ -16,7 +16,9 @@ import (
 type Dumper struct {
 	c     *Checkpoint
 	count refcount.Handle
-	log   *refcount.LogHandle // count, if it is of this type: the hot path calls it directly
+	log   *refcount.LogHandle // count, if it is of this type and all there is to do: the hot path calls it directly
+
+	holders *holderLog // nil: not tracked
 
 	// The lease: objrefs from next to lease.last are ours and unused. Written by
 	// this thread alone, the lease and leased under the pool's lock.
@@ -30,7 +32,7 @@ type Dumper struct {
 
 	// 128 bytes in all, so that no two handles share a cache line: every new object
 	// writes its handle.
-	_ [48]byte
+	_ [40]byte
 }
 
 func (d *Dumper) check(k Kind) error {
@@ -48,7 +50,7 @@ func (d *Dumper) check(k Kind) error {
 
 // Encounter tells whether the object at p has been met before, and its objref. If
 // it has not, the object gets one, and a reference to it is grabbed; first is true
-// for exactly one caller. Each successful call counts one user.
+// for exactly one caller. Each successful call counts one user, until EndCollect.
 //
 // Errors: [ErrInvalid] for p == 0 or an unknown kind; *[KindError] if the object is
 // known under another kind; [ErrLimit], [ErrExhausted]; [ErrClosed]; or what Grab
@@ -58,9 +60,7 @@ func (d *Dumper) check(k Kind) error {
 // the index is being moved to a larger table.
 func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
 	if d.mustCheck(k) {
-		if err := d.check(k); err != nil {
-			return 0, false, err
-		}
+		return d.encounter(p, k)
 	}
 	got, tag := d.c.index.Lookup(uint64(p))
 	if got == 0 {
@@ -73,10 +73,22 @@ func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
 	return d.meet(ObjRef(got), d.c.kindOf(got, tag), k)
 }
 
-// mustCheck tells whether check has an error to return, in a form small enough to be
-// inlined.
+// mustCheck tells whether check may have an error to return, or the dump pass has
+// begun, in a form small enough to be inlined.
 func (d *Dumper) mustCheck(k Kind) bool {
-	return d == nil || uint(k)-1 >= d.kinds || d.closed || d.c.closed.Load()
+	return d == nil || uint(k)-1 >= d.kinds || d.closed || d.c.past.Load()
+}
+
+// encounter is Encounter where there is more to look at.
+func (d *Dumper) encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
+	if err := d.check(k); err != nil {
+		return 0, false, err
+	}
+	got, tag := d.c.index.Lookup(uint64(p))
+	if got == 0 {
+		return d.add(identity{ptr: p}, k)
+	}
+	return d.meet(ObjRef(got), d.c.kindOf(got, tag), k)
 }
 
 // inc counts one user.
@@ -107,7 +119,10 @@ func (d *Dumper) meet(ref ObjRef, have, want Kind) (ObjRef, bool, error) {
 		}
 		return 0, false, &KindError{Ref: ref, Have: have, Want: want}
 	}
-	d.inc(int32(ref))
+	if err := d.ensureTally(); err != nil {
+		return 0, false, err
+	}
+	d.tally(ref)
 	runtime.KeepAlive(d.c)
 	return ref, false, nil
 }
@@ -123,7 +138,7 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 	if id.ptr == 0 && id.key == "" {
 		return 0, false, fmt.Errorf("%w: address 0", ErrInvalid)
 	}
-	if err := d.ensureLease(); err != nil {
+	if err := d.ensureNew(); err != nil {
 		return 0, false, err
 	}
 	if err := c.grab(id.ptr, k); err != nil {
@@ -147,7 +162,7 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 	}
 	d.next++
 	d.objects++
-	d.inc(int32(ref))
+	d.tally(ref)
 	if c.overtaken(cell, id.ptr) {
 		return 0, false, ErrClosed
 	}
@@ -166,10 +181,18 @@ func (d *Dumper) ensureLease() error {
 	return d.c.leases.take(d)
 }
 
+// ensureNew sees to it that there is all that a new object needs of this handle.
+func (d *Dumper) ensureNew() error {
+	if err := d.ensureLease(); err != nil {
+		return err
+	}
+	return d.ensureTally()
+}
+
 // record writes the record of an object that has been grabbed, under the next
 // objref. Grab may have used, or closed, this very handle.
 func (d *Dumper) record(id identity, k Kind) (ObjRef, *uint64, error) {
-	if err := d.ensureLease(); err != nil {
+	if err := d.ensureNew(); err != nil {
 		return 0, nil, err
 	}
 	ref := ObjRef(d.next)
@@ -219,17 +242,23 @@ func (d *Dumper) EncounterBatch(ptrs []Ptr, k Kind, refs []ObjRef, first []bool)
 	want := kindTag(k)
 	for start := 0; start < len(ptrs); start += encounterBlock {
 		end := min(start+encounterBlock, len(ptrs))
+		simple := d.holders == nil && !d.c.past.Load()
 		block := asInt32(refs[start:end])
 		d.c.index.LookupBatch(asUint64(ptrs[start:end]), block, tags[:end-start])
 		for i, got := range block {
 			// A callback of an element before may have closed the handle.
-			if got != 0 && tags[i] == want && want != shard.TagUnknown && !d.closed {
+			known := got != 0 && tags[i] == want && want != shard.TagUnknown && !d.closed
+			if known && simple {
 				d.inc(got)
 				continue
 			}
 			var isFirst bool
 			var err error
-			refs[start+i], isFirst, err = d.Encounter(ptrs[start+i], k)
+			if known {
+				refs[start+i], _, err = d.meet(ObjRef(got), k, k)
+			} else {
+				refs[start+i], isFirst, err = d.Encounter(ptrs[start+i], k)
+			}
 			if err != nil {
 				failed = append(failed, fmt.Errorf("element %d: %w", start+i, err))
 			}
@@ -298,7 +327,8 @@ func (c *Checkpoint) runDump(cell *uint64, r record, p Ptr, ref ObjRef, dump fun
 }
 
 // Reserve returns an objref that belongs to no object, for something that needs a
-// number in the image but has no identity.
+// number in the image but has no identity. Where holders are tracked, it takes part in
+// [Checkpoint.Canonical].
 func (d *Dumper) Reserve() (ObjRef, error) {
 	if d == nil || d.c == nil {
 		return 0, fmt.Errorf("%w: nil handle or context", ErrInvalid)
@@ -309,10 +339,18 @@ func (d *Dumper) Reserve() (ObjRef, error) {
 	if err := d.ensureLease(); err != nil {
 		return 0, err
 	}
+	if d.holders != nil {
+		if err := d.holders.ensureRoom(); err != nil {
+			return 0, err
+		}
+	}
 	ref := ObjRef(d.next)
 	store(d.c.cell(ref), newRecord(0, 0, reserved))
 	d.next++
 	d.reserved++
+	if d.holders != nil {
+		d.holders.note(ref) // also in the dump pass: it is no object, and needs a canonical number
+	}
 	runtime.KeepAlive(d.c)
 	return ref, nil
 }
@@ -325,6 +363,9 @@ func (d *Dumper) Close() error {
 	}
 	d.closed = true
 	d.count.Close()
+	if d.holders != nil {
+		d.holders.close()
+	}
 	if d.c.leases.remove(d) {
 		d.c.release()
 	}

@@ -19,6 +19,8 @@ type leasePool struct {
 	free    []span // given back
 	handles map[*Dumper]struct{}
 
+	collected *collected // nil: the collect pass has not been ended
+
 	// Objects and reserved objrefs in leases that have ended.
 	objects, reserved int
 }
