@@ -20,6 +20,10 @@ package engine
 //	held, dumped ──▶ dropped                         Close, or an encounter overtaken by it
 //	dumping ──▶ dropped                              Close; the reference is dropped when
 //	                                                 the callback returns
+//	expected ──▶ held                                encounter of an object of the base: its
+//	                                                 record is there before it is met
+//	expected ──▶ dropped                             its address or key was met under another
+//	                                                 kind: it never was held, and is gone
 //
 // A restart's records go absent ──▶ held ──▶ dropped; one is elsewhere, for ever, if
 // it was made before the array had room for it.
@@ -50,6 +54,7 @@ const (
 	dumped
 	dropped
 	elsewhere
+	expected
 )
 
 // compact tells whether the address fits a record.
@@ -71,3 +76,14 @@ func (r record) beside() bool        { return r&besideBit != 0 }
 func (r record) ptr() Ptr            { return Ptr(int64(r) >> addrShift) }
 func (r record) with(s state) record { return r&^stateMask | record(s) }
 func (r record) isObject() bool      { s := r.state(); return s >= held && s <= dumped }
+
+// flags returns what the state of an object's record says.
+func (r record) flags() Flags {
+	switch r.state() {
+	case dumping:
+		return Dumping
+	case dumped:
+		return Dumped
+	}
+	return 0
+}
