@@ -40,10 +40,10 @@ const spanBytes = 8
 // tells what is new and what is gone.
 //
 // Identity is all that is compared. If the address or key of an object of s is met under
-// another kind, before it was met under its own, the old object counts as gone, and the
-// new one gets an objref of its own. If the kinds are equal too, it is the same object:
-// where addresses are used again between rounds, take those objects out of s before, or
-// use keys with a generation.
+// another kind before, or at the moment when, it is met under its own, the old object is
+// gone, and whoever has the address then gets an objref of its own. If the kinds are
+// equal too, it is the same object: where addresses are used again between rounds, take
+// those objects out of s before, or use keys with a generation.
 //
 // The kinds of s must be the first of o.Kinds, by name and number. s is not kept, and its
 // users, dump marks and holders are ignored. Memory: as for that many objects met, with
@@ -257,8 +257,9 @@ func (d *Dumper) meetAgain(ref ObjRef, cell *uint64, r record, id identity) (Obj
 // more: there it is of another kind, and has not been met. It returns the objref and kind
 // of that object if it has been met by now.
 //
-// Ordering: whether an address is that of the base's object or of the new one is decided
-// by the first step away from expected, here or in meetAgain; each sees the other's.
+// Ordering: whether an address may still be that of the base's object is decided by the
+// first step away from expected, here or in meetAgain; each sees the other's. Once the
+// object is given up the index decides, between all who want the address.
 func (c *Checkpoint) giveUp(id identity) (ObjRef, Kind) {
 	ref, cell := c.inBase(id)
 	if ref == 0 {

@@ -287,7 +287,8 @@ func TestG9_twoKindsRaceForAnObjectOfTheBase(t *testing.T) {
 		if err != nil && !errors.As(err, &kind) {
 			t.Errorf("%+v: %v", x, err)
 		}
-		if err == nil && (ref == s.Objects[i].Ref) != (x.Kind == s.Objects[i].Kind) {
+		// Even its own kind may find the old object given up.
+		if err == nil && ref <= engine.ObjRef(n) && (ref != s.Objects[i].Ref || x.Kind != s.Objects[i].Kind) {
 			t.Errorf("%+v has objref %d; in the base it is %+v", x, ref, s.Objects[i])
 		}
 		firsts[w][i] = first
