@@ -31,6 +31,10 @@ func ReadSnapshot(r io.Reader) (*Snapshot, error) {
 		if err != nil {
 			return nil, err
 		}
+		if len(s.Objects) == cap(s.Objects) {
+			// By no less than twice: for large lists append alone grows by a quarter.
+			s.Objects = slices.Grow(s.Objects, len(s.Objects)+1)
+		}
 		s.Objects = append(s.Objects, o)
 	}
 	return s, nil
@@ -325,22 +329,24 @@ func (s *SnapshotReader) readKinds() error {
 func (s *SnapshotReader) readObjects() error {
 	s.blockAt = s.at
 	s.keyed, s.held = 0, 0
-	s.block = slices.Grow(s.block, int(s.head.count))
-	b, kinds := s.buf[headBytes:], len(s.kinds)
-	for ; len(b) > 0; b = b[entryBytes:] {
-		w := binary.LittleEndian.Uint64(b)
-		o := SnapshotObject{Ref: ObjRef(uint32(w)), Object: Object{
-			Ptr:   Ptr(binary.LittleEndian.Uint64(b[8:])),
+	s.block = slices.Grow(s.block, int(s.head.count))[:s.head.count]
+	b := s.buf[headBytes:]
+	for i := range s.block {
+		e := b[i*entryBytes : (i+1)*entryBytes : (i+1)*entryBytes]
+		w := binary.LittleEndian.Uint64(e)
+		o := &s.block[i]
+		*o = SnapshotObject{Ref: ObjRef(uint32(w)), Object: Object{
+			Ptr:   Ptr(binary.LittleEndian.Uint64(e[8:])),
 			Kind:  Kind(w >> 32),
 			Flags: Flags(w >> 48),
-			Users: int64(binary.LittleEndian.Uint64(b[16:])),
+			Users: int64(binary.LittleEndian.Uint64(e[16:])),
 		}}
-		what := o.foundWrong(s.last, kinds)
+		what := o.foundWrong(s.last, len(s.kinds))
 		if what == "" && w>>56 != 0 {
 			what = fmt.Sprintf("objref %d: %#x; want 0", o.Ref, w>>56)
 		}
 		if what != "" {
-			return s.wrong(s.entryAt(len(s.block)), "%s", what)
+			return s.wrong(s.entryAt(i), "%s", what)
 		}
 		s.last = o.Ref
 		if o.Flags&Reserved != 0 {
@@ -348,7 +354,6 @@ func (s *SnapshotReader) readObjects() error {
 		} else {
 			s.objects++
 		}
-		s.block = append(s.block, o)
 	}
 	return nil
 }
