@@ -11,6 +11,8 @@
 //     caller per object. Users counts an object's encounters.
 //   - A context is one [Checkpoint] or one [Restart]; a [Dumper] is one thread's handle
 //     on the former.
+//   - A [Snapshot] is a checkpoint's table, as bytes or in memory. A round is a checkpoint
+//     that goes on from a snapshot, its base ([NewCheckpointFrom]).
 //
 // # Structure
 //
@@ -23,6 +25,9 @@
 // A [Restart] has records alone: objrefs are small numbers, and a record is one load
 // away. Keys, and addresses outside 48 bits, are kept in side tables by objref.
 //
+// A round has the records of its base from the start, and an index of their addresses
+// beside its own, which it asks where its own has nothing.
+//
 // # Protocols
 //
 // An encounter of an object that is not in the index: grab a reference; write the
@@ -33,6 +38,9 @@
 // A reference is dropped by whoever makes the record's last transition (record.go).
 // Close marks the context closed, then goes through all records; an encounter publishes,
 // then looks whether the context is closed. One of them, and only one, drops.
+//
+// An object of the base is met by one transition of its record, with the reference
+// grabbed before; it is entered in the round's own index afterwards, to be found faster.
 //
 // The memory of a checkpoint stays until the context and all its handles are closed, so
 // that what is under way finds its records; readers without a handle may then see zeros,
@@ -56,6 +64,8 @@
 //   - G14: a dump succeeds at most once for each object, and an object whose dump failed
 //     is not marked dumped.
 //   - G19: operations under way during Close complete or return ErrClosed.
+//   - G22: reading a snapshot takes memory and work in proportion to its bytes; each
+//     changed, missing or added byte is an error; what is read is what was written.
 //
 // # Progress
 //
@@ -64,8 +74,8 @@
 //
 // # Limits
 //
-// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows. No goroutines but those of
-// Close, no logging, no globals.
+// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows, in a snapshot 2^32-1 bytes.
+// No goroutines but those of Close, no logging, no globals.
 //
 // # Prior art
 //

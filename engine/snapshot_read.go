@@ -102,8 +102,8 @@ func (s *SnapshotReader) Kinds() []string { return s.kinds }
 
 // All yields all objects and reserved objrefs, by objref, and checks the rest of the
 // snapshot while it goes. At an error it yields that, and ends; only without one were
-// these all objects. Errors are those of [ReadSnapshot]. What All has yielded it does not
-// yield again.
+// these all objects. Errors are those of [ReadSnapshot]. It goes through the snapshot
+// once.
 func (s *SnapshotReader) All() iter.Seq2[SnapshotObject, error] {
 	return func(yield func(SnapshotObject, error) bool) {
 		for {

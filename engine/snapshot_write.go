@@ -46,8 +46,10 @@ func (c *Checkpoint) writeSnapshot(w io.Writer, holders holdersOf) error {
 			for len(moving) > 0 && moving[0].last < ref {
 				moving = moving[1:]
 			}
-			settled := len(moving) == 0 || ref < moving[0].first
-			err = c.encode(e, ObjRef(ref), settled)
+			if r := load(c.records.Made(ref)); r != 0 {
+				settled := len(moving) == 0 || ref < moving[0].first
+				err = c.encode(e, ObjRef(ref), r, settled)
+			}
 		}
 	}
 	if err == nil {
@@ -67,10 +69,9 @@ func (c *Checkpoint) writeSnapshot(w io.Writer, holders holdersOf) error {
 	return nil
 }
 
-// encode encodes what ref stands for, if anything. settled tells that a record of an
-// object, if ref has one, is that of a published object.
-func (c *Checkpoint) encode(e *snapshotEncoder, ref ObjRef, settled bool) error {
-	r := load(c.cell(ref))
+// encode encodes what ref, whose record is r, stands for, if anything. settled tells that
+// a record of an object is that of a published object.
+func (c *Checkpoint) encode(e *snapshotEncoder, ref ObjRef, r record, settled bool) error {
 	switch {
 	case r.state() == reserved:
 		return e.object(ref, 0, 0, Reserved, 0)
