@@ -185,8 +185,8 @@ func digits(x float64) string {
 }
 
 // grouped writes n with a comma between thousands.
-func grouped(n int) string {
-	s := strconv.Itoa(n)
+func grouped[T int | int64](n T) string {
+	s := strconv.FormatInt(int64(n), 10)
 	var b strings.Builder
 	for i, c := range s {
 		if i > 0 && (len(s)-i)%3 == 0 {
@@ -197,7 +197,7 @@ func grouped(n int) string {
 	return b.String()
 }
 
-func plural(n int, what string) string {
+func plural[T int | int64](n T, what string) string {
 	if n != 1 {
 		what += "s"
 	}

@@ -27,6 +27,7 @@ type Checkpoint struct {
 	counts  refcount.Counter
 	holders holderBook
 	leases  leasePool
+	base    *base // nil: this context is no round of an incremental checkpoint
 }
 
 // NewCheckpoint returns an empty context. Errors wrap [ErrInvalid] or [ErrLimit].
@@ -109,7 +110,19 @@ func (c *Checkpoint) Lookup(p Ptr) (ObjRef, bool) {
 		return 0, false
 	}
 	ref, _ := c.index.Lookup(uint64(p))
+	if ref == 0 && c.base != nil && p != 0 {
+		ref = int32(c.metInBase(identity{ptr: p}))
+	}
 	return ObjRef(ref), ref != 0
+}
+
+// lookupKey is Lookup for an object that has a key.
+func (c *Checkpoint) lookupKey(key string) ObjRef {
+	ref, _ := c.keys.lookup(key)
+	if ref == 0 {
+		ref = c.metInBase(identity{key: key})
+	}
+	return ref
 }
 
 // LookupBatch looks all of ptrs up, overlapping their cache misses, writes their
@@ -123,7 +136,18 @@ func (c *Checkpoint) LookupBatch(ptrs []Ptr, refs []ObjRef) (found int) {
 		clear(refs)
 		return 0
 	}
-	return c.index.LookupBatch(asUint64(ptrs), asInt32(refs), nil)
+	found = c.index.LookupBatch(asUint64(ptrs), asInt32(refs), nil)
+	if c.base != nil && found < len(ptrs) {
+		for i, p := range ptrs {
+			if refs[i] != 0 || p == 0 {
+				continue
+			}
+			if refs[i] = c.metInBase(identity{ptr: p}); refs[i] != 0 {
+				found++
+			}
+		}
+	}
+	return found
 }
 
 // Object returns what is known about the object of ref; false if there is none, or
@@ -163,13 +187,7 @@ func (c *Checkpoint) describe(ref ObjRef, r record) (Object, bool) {
 	if !r.isObject() {
 		return Object{}, false
 	}
-	o := Object{Ptr: r.ptr(), Kind: r.kind()}
-	switch r.state() {
-	case dumping:
-		o.Flags |= Dumping
-	case dumped:
-		o.Flags |= Dumped
-	}
+	o := Object{Ptr: r.ptr(), Kind: r.kind(), Flags: r.flags()}
 	if r.beside() {
 		id, ok := c.side.get(ref)
 		if !ok {
@@ -186,12 +204,10 @@ func (c *Checkpoint) describe(ref ObjRef, r record) (Object, bool) {
 
 // refOf returns the objref under which an object is known.
 func (c *Checkpoint) refOf(o Object) ObjRef {
-	ref := ObjRef(0)
 	if o.Key != nil {
-		ref, _ = c.keys.lookup(string(o.Key))
-	} else {
-		ref, _ = c.Lookup(o.Ptr)
+		return c.lookupKey(string(o.Key))
 	}
+	ref, _ := c.Lookup(o.Ptr)
 	return ref
 }
 
@@ -200,41 +216,63 @@ func (c *Checkpoint) Len() int {
 	if c.isClosed() {
 		return 0
 	}
-	n := c.leases.usage(&c.core).objects
+	n := c.usage().objects
 	runtime.KeepAlive(c)
 	return n
+}
+
+func (c *Checkpoint) usage() usage {
+	u := c.leases.usage(&c.core)
+	if c.base != nil {
+		met := int(c.base.met.Value())
+		u.objects += met
+		u.expected = c.base.count - met
+	}
+	return u
 }
 
 // All yields all objects by objref. Objects met meanwhile may or may not be seen.
 func (c *Checkpoint) All() iter.Seq2[ObjRef, Object] {
 	return func(yield func(ObjRef, Object) bool) {
-		if c.isClosed() {
-			return
-		}
-		c.leases.mu.Lock()
-		end := c.leases.next
-		c.leases.mu.Unlock()
-		for ref := uint32(1); ref < end; ref++ {
-			if o, ok := c.Object(ObjRef(ref)); ok && !yield(ObjRef(ref), o) {
+		for ref := range c.recorded() {
+			if o, ok := c.Object(ref); ok && !yield(ref, o) {
 				return
 			}
 		}
 	}
 }
 
+// recorded yields, by objref, all records that are not absent.
+func (c *Checkpoint) recorded() iter.Seq2[ObjRef, record] {
+	return func(yield func(ObjRef, record) bool) {
+		if c.isClosed() {
+			return
+		}
+		for _, s := range c.made(c.leases.largest()) {
+			for ref := s.first; ref <= s.last; ref++ {
+				if r := load(c.cell(ObjRef(ref))); r != 0 && !yield(ObjRef(ref), r) {
+					return
+				}
+			}
+		}
+		runtime.KeepAlive(c)
+	}
+}
+
 // Stats describes a context at one moment. Allocated = Objects + Reserved + Leased +
-// Free whenever nobody writes.
+// Free + Expected whenever nobody writes.
 type Stats struct {
 	Objects   int // objects met
 	Reserved  int // objrefs without an object, see Dumper.Reserve
 	Leased    int // objrefs that open handles hold, not used yet
 	Free      int // objrefs that closed handles gave back, used first
-	Allocated int // objrefs ever given out: the largest one
+	Expected  int // objects of the snapshot the context was made from, not met so far
+	Allocated int // objrefs ever given out, and those below: the largest one
 	Handles   int // open handles
 
 	Bytes       int64 // memory of all tables in bytes, as counted against MaxBytes
 	RecordBytes int64 // of these, records, counts, keys, holders, and what is fixed
-	IndexBytes  int64 // of these, the identity index
+	IndexBytes  int64 // of these, the identity index, and that of the snapshot's objects
 
 	Index shard.Stats // see there; looking at all slots takes time
 }
@@ -244,18 +282,22 @@ func (c *Checkpoint) Stats() Stats {
 	if c.isClosed() {
 		return Stats{}
 	}
-	u := c.leases.usage(&c.core)
+	u := c.usage()
 	s := Stats{
 		Objects:   u.objects,
 		Reserved:  u.reserved,
 		Free:      u.free,
 		Allocated: u.largest,
-		Leased:    u.largest - u.objects - u.reserved - u.free,
+		Expected:  u.expected,
+		Leased:    u.largest - u.objects - u.reserved - u.free - u.expected,
 		Handles:   u.handles,
 		Bytes:     c.arena.Budget().Used(),
 		Index:     c.index.Stats(),
 	}
 	s.IndexBytes = s.Index.Bytes
+	if c.base != nil {
+		s.IndexBytes += c.base.index.Bytes()
+	}
 	s.RecordBytes = s.Bytes - s.IndexBytes
 	runtime.KeepAlive(c)
 	return s
@@ -279,13 +321,14 @@ func (c *Checkpoint) Close() error {
 	c.past.Store(true)
 	defer func() {
 		_ = c.index.Close() // never fails
+		c.base.close()
 		c.keys.clear()
 		if c.leases.allDropped() {
 			c.release()
 		}
 		runtime.KeepAlive(c)
 	}()
-	c.dropAll([]span{c.leases.close()}, c.cell)
+	c.dropAll(c.made(c.leases.close()), c.cell)
 	return nil
 }
 

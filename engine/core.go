@@ -38,6 +38,19 @@ func (c *core) init(o Options) {
 // cell returns the record of ref, or nil where there never was room for one.
 func (c *core) cell(ref ObjRef) *uint64 { return c.records.At(uint32(ref)) }
 
+// made returns the ranges of objrefs, up to last, that have records.
+func (c *core) made(last uint32) []span {
+	var all []span
+	for first := uint64(1); first <= uint64(last); {
+		_, end := region.Segment(uint32(first))
+		if c.cell(ObjRef(first)) != nil {
+			all = append(all, span{uint32(first), min(end, last)})
+		}
+		first = uint64(end) + 1
+	}
+	return all
+}
+
 func load(cell *uint64) record { return record(atomic.LoadUint64(cell)) }
 
 // store writes the record of an objref that only this thread knows of yet.

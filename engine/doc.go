@@ -14,6 +14,8 @@
 //     context may also do with one pass.
 //   - A context is one [Checkpoint] or one [Restart]; a [Dumper] is one thread's handle
 //     on the former.
+//   - A [Snapshot] is a checkpoint's table, as bytes or in memory. A round is a checkpoint
+//     that goes on from a snapshot, its base ([NewCheckpointFrom]).
 //
 // # Structure
 //
@@ -27,6 +29,9 @@
 //
 // A [Restart] has records alone: objrefs are small numbers, and a record is one load
 // away. Keys, and addresses outside 48 bits, are kept in side tables by objref.
+//
+// A round has the records of its base from the start, and an index of their addresses
+// beside its own, which it asks where its own has nothing.
 //
 // # Protocols
 //
@@ -47,6 +52,9 @@
 // The collect pass ends with one store; which objrefs were in use then is looked up
 // after it (passes.go). Objects under the others are late, and none of their users is
 // counted. Records have no bit for it.
+//
+// An object of the base is met by one transition of its record, with the reference
+// grabbed before; it is entered in the round's own index afterwards, to be found faster.
 //
 // The memory of a checkpoint stays until the context and all its handles are closed, so
 // that what is under way finds its records; readers without a handle may then see zeros,
@@ -73,6 +81,8 @@
 //   - G19: operations under way during Close complete or return ErrClosed.
 //   - G21: users, and the holders that account for them, are exact once all handles are
 //     closed, in any interleaving.
+//   - G22: reading a snapshot takes memory and work in proportion to its bytes; each
+//     changed, missing or added byte is an error; what is read is what was written.
 //
 // # Progress
 //
@@ -82,9 +92,9 @@
 //
 // # Limits
 //
-// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows. An audit or a renumbering
-// may miss the last 16,384 encounters of each open handle. No goroutines but those that
-// Close and Canonical wait for, no logging, no globals.
+// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows, in a snapshot 2^32-1 bytes.
+// An audit or a renumbering may miss the last 16,384 encounters of each open handle. No
+// goroutines but those that Close and Canonical wait for, no logging, no globals.
 //
 // # Prior art
 //

@@ -138,6 +138,15 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 	if id.ptr == 0 && id.key == "" {
 		return 0, false, fmt.Errorf("%w: address 0", ErrInvalid)
 	}
+	if ref, cell := c.inBase(id); ref != 0 {
+		r := load(cell)
+		switch {
+		case r.isObject():
+			return d.meet(ref, r.kind(), k)
+		case r.state() == expected && r.kind() == k:
+			return d.meetAgain(ref, cell, r, id)
+		}
+	}
 	if err := d.ensureNew(); err != nil {
 		return 0, false, err
 	}
@@ -210,6 +219,15 @@ func (d *Dumper) record(id identity, k Kind) (ObjRef, *uint64, error) {
 // publish makes the object known under ref, unless it is known by now, and returns
 // the objref and kind under which it is.
 func (c *Checkpoint) publish(id identity, ref ObjRef, k Kind) (ObjRef, Kind, error) {
+	if met, have := c.giveUp(id); met != 0 {
+		return met, have, nil
+	}
+	return c.enter(id, ref, k)
+}
+
+// enter enters the object in the index or the table of keys, unless it is there by now,
+// and returns the objref and kind under which it is.
+func (c *Checkpoint) enter(id identity, ref ObjRef, k Kind) (ObjRef, Kind, error) {
 	if id.ptr == 0 {
 		return c.keys.insert(id.key, ref, k)
 	}

@@ -34,6 +34,10 @@ var (
 
 	// ErrClosed: the context or the handle is closed.
 	ErrClosed = errors.New("closed")
+
+	// ErrSnapshot: bytes that are no snapshot, or no longer the one that was written.
+	// The message says at which byte, and what is wrong there.
+	ErrSnapshot = errors.New("not a sound snapshot")
 )
 
 // KindError reports that an object is known under another kind. The context is

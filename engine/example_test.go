@@ -1,6 +1,7 @@
 package engine_test
 
 import (
+	"bytes"
 	"errors"
 	"fmt"
 	"sync"
@@ -147,6 +148,90 @@ func ExampleDumper_EncounterKey() {
 	// 1 true <nil>
 	// 2 true <nil>
 	// 1 false <nil>
+}
+
+// A tool that only looks at a snapshot goes through it object by object.
+func ExampleSnapshotReader() {
+	ckpt, err := engine.NewCheckpoint(engine.Options{Kinds: kinds})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer ckpt.Close()
+	d := ckpt.Dumper()
+	_, err1 := d.Dump(0x1000, file, func(engine.ObjRef) error { return nil })
+	_, _, err2 := d.EncounterKey([]byte("8:100"), socket)
+	if err := errors.Join(err1, err2, d.Close()); err != nil {
+		fmt.Println(err)
+	}
+	var image bytes.Buffer
+	if err := ckpt.WriteSnapshot(&image); err != nil {
+		fmt.Println(err)
+	}
+
+	r, err := engine.NewSnapshotReader(&image)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	for o, err := range r.All() {
+		if err != nil {
+			fmt.Println(err) // the objects before were not all
+			return
+		}
+		fmt.Printf("%d: %s %#x %q, dumped: %t, users: %d\n",
+			o.Ref, r.Kinds()[o.Kind-1], o.Ptr, o.Key, o.Flags&engine.Dumped != 0, o.Users)
+	}
+	// Output:
+	// 1: file 0x1000 "", dumped: true, users: 1
+	// 2: socket 0x0 "8:100", dumped: false, users: 1
+}
+
+// Two rounds of an incremental checkpoint. Between them an object has gone and another
+// one has come; what stayed has the objref that it had.
+func ExampleNewCheckpointFrom() {
+	walk := func(ckpt *engine.Checkpoint, files ...engine.Ptr) {
+		d := ckpt.Dumper()
+		defer d.Close()
+		for _, p := range files {
+			if _, _, err := d.Encounter(p, file); err != nil {
+				fmt.Println(err)
+			}
+		}
+	}
+	options := engine.Options{Kinds: kinds}
+	one, err := engine.NewCheckpoint(options)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer one.Close()
+	walk(one, 0x1000, 0x2000, 0x3000)
+	var image bytes.Buffer
+	if err := one.WriteSnapshot(&image); err != nil {
+		fmt.Println(err)
+	}
+
+	base, err := engine.ReadSnapshot(&image)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	two, err := engine.NewCheckpointFrom(options, base)
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer two.Close()
+	walk(two, 0x4000, 0x3000, 0x1000)
+	for d := range two.Diff() {
+		fmt.Printf("%d: %#x %v\n", d.Ref, d.Object.Ptr, d.Change)
+	}
+	// Output:
+	// 1: 0x1000 again
+	// 2: 0x2000 gone
+	// 3: 0x3000 again
+	// 4: 0x4000 new
 }
 
 // On restart objects exist again, at other addresses, and are found by objref.

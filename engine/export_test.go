@@ -1,5 +1,10 @@
 package engine
 
+import (
+	"io"
+	"iter"
+)
+
 // SetNextObjRef makes ref the smallest objref never given out. Call it before any
 // handle has taken a lease.
 func (c *Checkpoint) SetNextObjRef(ref ObjRef) {
@@ -22,4 +27,48 @@ func (r *Restart) Waiting() (registered, counted int) {
 		registered = -1
 	}
 	return registered, counted
+}
+
+// WriteSnapshotWith is WriteSnapshot of a context that knows holders.
+func (c *Checkpoint) WriteSnapshotWith(w io.Writer, holders func(ObjRef) []Holder) error {
+	return c.writeSnapshot(w, func(first, last ObjRef) iter.Seq2[ObjRef, []Holder] {
+		return func(yield func(ObjRef, []Holder) bool) {
+			for ref := first; ref <= last; ref++ {
+				if h := holders(ref); len(h) > 0 && !yield(ref, h) {
+					return
+				}
+			}
+		}
+	})
+}
+
+// EncodeSnapshot writes s, sound or not, as a context with these objects would.
+func EncodeSnapshot(w io.Writer, s *Snapshot) error {
+	objects := s.Objects
+	e := newSnapshotEncoder(w, func(first, last ObjRef) iter.Seq2[ObjRef, []Holder] {
+		return func(yield func(ObjRef, []Holder) bool) {
+			for ; len(objects) > 0 && objects[0].Ref <= last; objects = objects[1:] {
+				if o := &objects[0]; len(o.Holders) > 0 && !yield(o.Ref, o.Holders) {
+					return
+				}
+			}
+		}
+	})
+	err := e.start(s.Kinds)
+	for i := range s.Objects {
+		o := &s.Objects[i]
+		if err == nil && o.Flags&Keyed != 0 {
+			err = e.key(o.Ref, o.Key)
+		}
+		if err == nil {
+			err = e.object(o.Ref, o.Ptr, o.Kind, o.Flags, o.Users)
+		}
+	}
+	if err == nil {
+		err = e.finishBlock()
+	}
+	if err == nil {
+		err = e.trailer()
+	}
+	return err
 }

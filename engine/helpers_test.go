@@ -486,9 +486,9 @@ func wantInOrder(t testing.TB, c *engine.Checkpoint) map[engine.ObjRef]engine.Ob
 		t.Errorf("All yields %d objects, %d by address; Len is %d, Stats %d, the index has %d",
 			n, len(byPtr), c.Len(), s.Objects, s.Index.Objects)
 	}
-	if s.Allocated != s.Objects+s.Reserved+s.Leased+s.Free || min(s.Reserved, s.Leased, s.Free) < 0 {
-		t.Errorf("Allocated %d is not Objects %d + Reserved %d + Leased %d + Free %d",
-			s.Allocated, s.Objects, s.Reserved, s.Leased, s.Free)
+	if s.Allocated != s.Objects+s.Reserved+s.Leased+s.Free+s.Expected || min(s.Reserved, s.Leased, s.Free, s.Expected) < 0 {
+		t.Errorf("Allocated %d is not Objects %d + Reserved %d + Leased %d + Free %d + Expected %d",
+			s.Allocated, s.Objects, s.Reserved, s.Leased, s.Free, s.Expected)
 	}
 	if s.Handles == 0 && s.Leased != 0 {
 		t.Errorf("%d objrefs leased by no handle", s.Leased)

@@ -2,6 +2,7 @@ package engine
 
 import (
 	"fmt"
+	"iter"
 	"slices"
 	"sync"
 	"sync/atomic"
@@ -151,6 +152,58 @@ func (b *holderBook) walk(ranks map[uint64]int) []run {
 		next[rank]++
 	}
 	return sorted
+}
+
+// holdersByObject returns the holders of all objects, of which it takes a copy. The copy
+// has the holders of one objref next to each other, each as often as it met it.
+func (c *Checkpoint) holdersByObject() holdersOf {
+	var runs []run
+	if c.holders.tracked {
+		runs = c.holders.walk(map[uint64]int{})
+	}
+	end := uint32(0) // all objrefs are below
+	for _, r := range runs {
+		end = max(end, slices.Max(r.refs)+1)
+	}
+	// A counting sort by objref: ends[ref] is first where its holders begin, then where
+	// they end.
+	ends := make([]uint64, end+1)
+	for _, r := range runs {
+		for _, ref := range r.refs {
+			ends[ref+1]++
+		}
+	}
+	for ref := range end {
+		ends[ref+1] += ends[ref]
+	}
+	ids := make([]uint64, ends[end])
+	for _, r := range runs {
+		for _, ref := range r.refs {
+			ids[ends[ref]] = r.holder
+			ends[ref]++
+		}
+	}
+	return func(first, last ObjRef) iter.Seq2[ObjRef, []Holder] {
+		return func(yield func(ObjRef, []Holder) bool) {
+			var holders []Holder
+			for ref := int64(first); ref <= int64(last) && ref < int64(end); ref++ {
+				if !load(c.cell(ObjRef(ref))).isObject() {
+					continue // reserved
+				}
+				begin := uint64(0)
+				if ref > 0 {
+					begin = ends[ref-1]
+				}
+				holders = holders[:0]
+				for _, id := range ids[begin:ends[ref]] {
+					holders = addUser(holders, id)
+				}
+				if len(holders) > 0 && !yield(ObjRef(ref), holders) {
+					return
+				}
+			}
+		}
+	}
 }
 
 func long(words []uint32) uint64 { return uint64(words[0]) | uint64(words[1])<<32 }

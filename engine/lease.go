@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"fmt"
+	"slices"
 	"sync"
 )
 
@@ -16,7 +18,7 @@ type leasePool struct {
 	closed  bool   // no more leases
 	dropped bool   // Close has dropped all references
 	next    uint32 // the smallest objref never given out
-	free    []span // given back
+	free    []span // given back, or left out by the snapshot the context was made from
 	handles map[*Dumper]struct{}
 
 	collected *collected // nil: the collect pass has not been ended
@@ -40,7 +42,12 @@ func (p *leasePool) take(d *Dumper) error {
 	var s span
 	if n := len(p.free); n > 0 {
 		s = p.free[n-1]
-		p.free = p.free[:n-1]
+		if s.last-s.first < leaseRefs {
+			p.free = p.free[:n-1]
+		} else {
+			s.last = s.first + leaseRefs - 1
+			p.free[n-1].first += leaseRefs
+		}
 	} else {
 		if p.next > refMax {
 			return fmt.Errorf("%w: all %d are in use or leased", ErrExhausted, refMax)
@@ -94,12 +101,47 @@ func (p *leasePool) remove(d *Dumper) (release bool) {
 	return p.dropped && len(p.handles) == 0
 }
 
-// close refuses further leases and returns all objrefs ever given out.
-func (p *leasePool) close() span {
+// close refuses further leases and returns the largest objref ever given out.
+func (p *leasePool) close() uint32 {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.closed = true
-	return span{1, p.next - 1}
+	return p.next - 1
+}
+
+// largest returns the largest objref ever given out.
+func (p *leasePool) largest() uint32 {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	return p.next - 1
+}
+
+// moving returns the largest objref ever given out, and, in order, the ranges in which
+// handles may make, or take back, records from now on. All other records of objects, up
+// to that objref, are of published ones: their leases have ended.
+func (p *leasePool) moving() (last uint32, in []span) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	in = slices.Clone(p.free)
+	for d := range p.handles {
+		if d.leased {
+			in = append(in, d.lease)
+		}
+	}
+	slices.SortFunc(in, func(a, b span) int { return cmp.Compare(a.first, b.first) })
+	return p.next - 1, in
+}
+
+// skip makes the pool of a new context leave out the objrefs in use, in order, and give
+// out those between them first, the smallest ones before the others.
+func (p *leasePool) skip(used []span) {
+	for _, s := range used {
+		if p.next < s.first {
+			p.free = append(p.free, span{p.next, s.first - 1})
+		}
+		p.next = s.last + 1
+	}
+	slices.Reverse(p.free)
 }
 
 // allDropped notes that Close has been through all records, and returns true if no
@@ -114,14 +156,14 @@ func (p *leasePool) allDropped() (release bool) {
 
 // usage is how the objrefs given out are used.
 type usage struct {
-	largest, objects, reserved, free, handles int
+	largest, objects, reserved, free, handles, expected int
 }
 
 // usage looks at the records of the leases that handles still hold, at most 64 each.
 func (p *leasePool) usage(c *core) usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	u := usage{int(p.next - 1), p.objects, p.reserved, 0, len(p.handles)}
+	u := usage{largest: int(p.next - 1), objects: p.objects, reserved: p.reserved, handles: len(p.handles)}
 	for _, s := range p.free {
 		u.free += int(s.last - s.first + 1)
 	}

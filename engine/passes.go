@@ -49,14 +49,14 @@ func (p *leasePool) endCollect(c *Checkpoint) error {
 	// record before it loads past. So a late object is one whose users are not counted,
 	// even if this is no barrier.
 	c.past.Store(true)
-	p.collected = &collected{p.next, p.unused(&c.core)}
+	p.collected = &collected{p.next, p.unused(c)}
 	return nil
 }
 
-// unused returns all objrefs that have been given out and have neither an object nor
-// been reserved. The lock is held.
-func (p *leasePool) unused(c *core) []span {
-	spans := slices.Clone(p.free)
+// unused returns all objrefs that have been given out, or belong to the base, and have
+// neither an object nor been reserved. The lock is held.
+func (p *leasePool) unused(c *Checkpoint) []span {
+	spans := append(c.notMet(), p.free...)
 	for d := range p.handles {
 		if !d.leased {
 			continue
@@ -65,11 +65,7 @@ func (p *leasePool) unused(c *core) []span {
 			if load(c.cell(ObjRef(ref))).state() != absent {
 				continue
 			}
-			if n := len(spans); n > 0 && spans[n-1].last+1 == ref {
-				spans[n-1].last = ref
-			} else {
-				spans = append(spans, span{ref, ref})
-			}
+			spans = appendRef(spans, ObjRef(ref))
 		}
 	}
 	slices.SortFunc(spans, func(a, b span) int { return cmp.Compare(a.first, b.first) })

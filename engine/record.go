@@ -20,6 +20,10 @@ package engine
 //	held, dumped ──▶ dropped                         Close, or an encounter overtaken by it
 //	dumping ──▶ dropped                              Close; the reference is dropped when
 //	                                                 the callback returns
+//	expected ──▶ held                                encounter of an object of the base: its
+//	                                                 record is there before it is met
+//	expected ──▶ dropped                             its address or key was met under another
+//	                                                 kind: it never was held, and is gone
 //
 // States and transitions of a restart's records; one is elsewhere, for ever, if it was
 // made before the array had room for it:
@@ -63,7 +67,7 @@ const (
 	dumped
 	dropped
 	elsewhere
-	claimed
+	expected
 )
 
 // States that only a restart has, in the place of those that only a checkpoint has.
@@ -71,6 +75,7 @@ const (
 const (
 	failed   = reserved
 	declared = dumping
+	claimed  = expected
 )
 
 // compact tells whether the address fits a record.
@@ -99,6 +104,7 @@ func (r record) kind() Kind          { return Kind(r >> kindShift & KindsMax) }
 func (r record) beside() bool        { return r&besideBit != 0 }
 func (r record) ptr() Ptr            { return Ptr(int64(r) >> addrShift) }
 func (r record) with(s state) record { return r&^stateMask | record(s) }
+func (r record) isObject() bool      { s := r.state(); return s >= held && s <= dumped }
 
 // readyAs tells whether the record is that of an object of kind k, ready, with its
 // address in it. k may be any number.
@@ -106,4 +112,13 @@ func (r record) readyAs(k Kind) bool {
 	return uint32(r)&(1<<addrShift-1) == uint32(k)<<kindShift|uint32(held)
 }
 
-func (r record) isObject() bool { s := r.state(); return s >= held && s <= dumped }
+// flags returns what the state of an object's record says.
+func (r record) flags() Flags {
+	switch r.state() {
+	case dumping:
+		return Dumping
+	case dumped:
+		return Dumped
+	}
+	return 0
+}

@@ -116,6 +116,8 @@ const (
 	Dumped
 	// Keyed: the object was met by key and has no address.
 	Keyed
+	// Reserved: the objref has no object, see [Dumper.Reserve]. Only in snapshots.
+	Reserved
 )
 
 // Object is what a context knows about an object.

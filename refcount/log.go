@@ -45,7 +45,15 @@ type logCounter struct {
 	arena  *region.Arena
 
 	mu  sync.Mutex
-	own []*ownCounts // all that were made
+	own atomic.Pointer[[]*ownCounts] // all that were made; a new list with each
+}
+
+// all returns the counts of all handles there were.
+func (c *logCounter) all() []*ownCounts {
+	if own := c.own.Load(); own != nil {
+		return *own
+	}
+	return nil
 }
 
 // ownCounts are the counts of one handle at a time, a byte for each objref. Its holder
@@ -65,9 +73,7 @@ func (c *logCounter) Count(ref int32) int64 {
 	if ref <= 0 {
 		return sum
 	}
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	for _, o := range c.own {
+	for _, o := range c.all() {
 		if w := o.words.At(uint32(ref) / 4); w != nil {
 			sum += int64(atomic.LoadUint32(w) >> (ref % 4 * 8) & ownFull)
 		}
@@ -79,16 +85,18 @@ func (c *logCounter) Count(ref int32) int64 {
 func (c *logCounter) borrow() *ownCounts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	i := slices.IndexFunc(c.own, func(o *ownCounts) bool { return !o.held })
+	own := c.all()
+	i := slices.IndexFunc(own, func(o *ownCounts) bool { return !o.held })
 	if i < 0 {
-		if len(c.own) == ownMax {
+		if len(own) == ownMax {
 			return nil
 		}
-		i = len(c.own)
-		c.own = append(c.own, &ownCounts{words: region.NewArray[uint32](c.arena)})
+		i = len(own)
+		own = append(slices.Clip(own), &ownCounts{words: region.NewArray[uint32](c.arena)})
+		c.own.Store(&own)
 	}
-	c.own[i].held = true
-	return c.own[i]
+	own[i].held = true
+	return own[i]
 }
 
 func (c *logCounter) giveBack(o *ownCounts) {

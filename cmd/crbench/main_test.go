@@ -44,6 +44,8 @@ func TestUsageErrors(t *testing.T) {
 		{"import tsv", "accepts 1 arg(s), received 0"},
 		{"import tsv x", `required flag(s) "output" not set`},
 		{"import tsv x -o y --head -1", "-1 encounters to import"},
+		{"inspect", "accepts 1 arg(s), received 0"},
+		{"inspect x y", "accepts 1 arg(s), received 2"},
 		{"list index", `unknown command "index"`},
 		{"env --json", "unknown flag: --json"},
 	} {
@@ -70,6 +72,7 @@ func TestErrors(t *testing.T) {
 	}
 	write("bad.tsv", "0\tfile\n")
 	write("bad.trace", "no trace at all")
+	write("bad.snapshot", "no snapshot at all")
 	for _, c := range []struct {
 		args    string
 		message string
@@ -81,6 +84,9 @@ func TestErrors(t *testing.T) {
 		{"import tsv DIR/none.tsv -o DIR/x.trace", "no such file"},
 		{"import tsv DIR/bad.tsv -o DIR/x.trace", "importing"},
 		{"import tsv DIR/bad.tsv -o DIR/none/x.trace", "there is no folder"},
+		{"inspect DIR/none.snapshot", "no such file"},
+		{"inspect DIR", "inspecting"},
+		{"inspect DIR/bad.snapshot --json", "bad.snapshot: not a sound snapshot: at byte 0"},
 	} {
 		code, _, stderr := crbench(t, strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))...)
 		if code != exitError || !strings.Contains(stderr, c.message) {
@@ -93,7 +99,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help"} {
+	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help", "inspect --help"} {
 		code, stdout, stderr := crbench(t, strings.Fields(args)...)
 		if code != exitOK || !strings.Contains(stdout, "Usage:") || stderr != "" {
 			t.Errorf("crbench %s: exit code %d, stderr %q, stdout\n%s", args, code, stderr, stdout)
@@ -162,6 +168,28 @@ func TestImportAndReplay(t *testing.T) {
 	code, stdout, stderr = crbench(t, "run", "--profile", "replay", "--trace", out, "--target", "baseline,mutex-map", "--threads", "1,2", "--trials", "1")
 	if code != exitOK || !strings.Contains(stdout, "replay: 3 objects, 2 threads") {
 		t.Errorf("replay: exit code %d, %s%s", code, stdout, stderr)
+	}
+}
+
+func TestInspect(t *testing.T) {
+	golden := filepath.Join("..", "..", "engine", "testdata", "golden.snapshot")
+	code, stdout, stderr := crbench(t, "inspect", golden)
+	for _, want := range []string{"17 objects", "file", "socket", "kind 3", "10 holders"} {
+		if code != exitOK || !strings.Contains(stdout, want) {
+			t.Errorf("exit code %d, no %q in\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	code, stdout, stderr = crbench(t, "inspect", "--json", golden)
+	var doc struct {
+		Schema string
+		Total  struct{ Objects int }
+		Kinds  []struct{ Name string }
+	}
+	if err := json.Unmarshal([]byte(stdout), &doc); err != nil || code != exitOK {
+		t.Fatalf("exit code %d, %v: %s", code, err, stderr)
+	}
+	if doc.Schema != "objhash.inspect/1" || doc.Total.Objects != 17 || len(doc.Kinds) != 3 || doc.Kinds[1].Name != "socket" {
+		t.Errorf("document:\n%s", stdout)
 	}
 }
 
