@@ -16,6 +16,12 @@ const (
 	Restore Op = "restore" // create, with what is needed, unless it is there
 	Fetch   Op = "fetch"   // look up by objref
 
+	// Audit compares the users of all objects with real reference counts, of which
+	// one in a hundred differs; Snapshot writes all objects to memory and reads them
+	// again. They are done by one call, between phases of threads.
+	Audit    Op = "audit"
+	Snapshot Op = "snapshot"
+
 	// Drop closes the table, which drops the reference of every object. It is the
 	// last phase, and done by one thread.
 	Drop Op = "drop"
@@ -191,12 +197,29 @@ func Profiles() []Profile {
 			}},
 		},
 		{
+			Name:    "audit",
+			Summary: "8 encounters of each object are compared with reference counts, of which some differ",
+			Objects: defaultObjects,
+			Kinds:   files,
+			Keys:    keys.Mixed(),
+			Phases: []Phase{{Name: "fill", Op: Encounter, Draw: Each, PerObject: 8},
+				{Name: "audit", Op: Audit, Timed: true}},
+		},
+		{
+			Name:    "snapshot",
+			Summary: "all objects are written to memory as a snapshot, and read again",
+			Objects: defaultObjects,
+			Kinds:   files,
+			Keys:    keys.Mixed(),
+			Phases:  []Phase{fill, {Name: "snapshot", Op: Snapshot, Timed: true}},
+		},
+		{
 			Name:    "drop-all",
 			Summary: "the context is closed: the reference of every object is dropped",
 			Objects: defaultObjects,
 			Kinds:   files,
 			Keys:    keys.Mixed(),
-			Phases:  []Phase{fill, {Name: "drop", Op: Drop, PerObject: 1, Timed: true}},
+			Phases:  []Phase{fill, {Name: "drop", Op: Drop, Timed: true}},
 		},
 		{
 			Name:    "replay",
@@ -230,12 +253,17 @@ func (p *Profile) has(op Op) bool {
 	return slices.ContainsFunc(p.Phases, func(ph Phase) bool { return ph.Op == op })
 }
 
+// whole says that the table does the operation by itself, for all objects at once.
+func (op Op) whole() bool { return op == Audit || op == Snapshot || op == Drop }
+
 // restart says whether the profile is one of a restart.
 func (p *Profile) restart() bool { return p.has(Restore) }
 
 // count is the number of operations of a phase that is not Recorded.
 func (ph *Phase) count(objects int) int {
 	switch ph.Draw {
+	case "":
+		return 0
 	case Tasks:
 		shared, tasks := ph.tasks(objects)
 		return tasks * (shared + 1)

@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -74,9 +75,9 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 	for i := range w.phases {
 		ph := &w.phases[i]
 		if ph.Op == Drop {
-			continue
+			break
 		}
-		run, err := ph.run(ctx, func() (worker, error) { return ph.worker(t) })
+		run, err := w.phase(ctx, ph, t)
 		if err != nil {
 			return o, fmt.Errorf("phase %q: %w", ph.Name, err)
 		}
@@ -104,6 +105,53 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 		return o, fmt.Errorf("%d references were dropped, of %d", n, w.Distinct)
 	}
 	return o, nil
+}
+
+// phase does one phase.
+func (w *Workload) phase(ctx context.Context, ph *phaseOps, t target.Target) (phaseRun, error) {
+	switch ph.Op {
+	case Audit:
+		return w.audit(t.(target.Auditor))
+	case Snapshot:
+		return w.snapshot(t.(target.Snapshotter))
+	default:
+		return ph.run(ctx, func() (worker, error) { return ph.worker(t) })
+	}
+}
+
+func (w *Workload) audit(t target.Auditor) (phaseRun, error) {
+	start := time.Now()
+	found, err := t.Audit()
+	run := phaseRun{elapsed: time.Since(start)}
+	want := 0
+	for _, p := range w.phases[0].parts {
+		for _, ptr := range p.ptrs {
+			if leaks(ptr) {
+				want++
+			}
+		}
+	}
+	want /= w.phases[0].PerObject
+	if err == nil && found != want {
+		err = fmt.Errorf("the audit found %d leaks, of %d", found, want)
+	}
+	return run, err
+}
+
+func (w *Workload) snapshot(t target.Snapshotter) (phaseRun, error) {
+	const bytesPerObject = 32
+	b := bytes.NewBuffer(make([]byte, 0, bytesPerObject*w.Distinct))
+	start := time.Now()
+	err := t.WriteSnapshot(b)
+	if err != nil {
+		return phaseRun{}, err
+	}
+	n, err := t.ReadSnapshot(b)
+	run := phaseRun{elapsed: time.Since(start)}
+	if err == nil && n != w.Distinct {
+		err = fmt.Errorf("%d objects were read from the snapshot, of %d", n, w.Distinct)
+	}
+	return run, err
 }
 
 // dropCount counts drops from any thread, on several cache lines, by address.

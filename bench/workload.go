@@ -82,6 +82,10 @@ func (w *Workload) Excludes(s target.Spec) string {
 		return "it has no restart side"
 	case w.Profile.has(Drop) && !s.Drops:
 		return "it holds no references"
+	case w.Profile.has(Audit) && !s.Audits:
+		return "it cannot audit"
+	case w.Profile.has(Snapshot) && !s.Snapshots:
+		return "it has no snapshots"
 	case s.MaxThreads > 0 && w.Threads > s.MaxThreads:
 		return "serves at most " + plural(s.MaxThreads, "thread")
 	}
@@ -93,8 +97,25 @@ func (w *Workload) options(seed uint64) target.Options {
 	if w.Profile.Presized {
 		o.Expected = w.Distinct
 	}
+	if w.Profile.has(Audit) {
+		o.Users = w.realUsers
+	}
 	return o
 }
+
+// realUsers is the real reference count of an object of a profile with an audit:
+// what its encounters count, but for the objects that leak.
+func (w *Workload) realUsers(ptr uint64) int64 {
+	n := int64(w.phases[0].PerObject)
+	if leaks(ptr) {
+		n++
+	}
+	return n
+}
+
+// leaks tells whether somebody outside of the checkpoint holds an object: one in a
+// hundred, whatever the strides of addresses.
+func leaks(ptr uint64) bool { return (ptr*0x9e3779b97f4a7c15)>>32%100 == 0 }
 
 // unmetMax is how many addresses that were never added verification looks for.
 const unmetMax = 4096
@@ -154,10 +175,11 @@ func (m *maker) make() (*Workload, error) {
 	}
 	w := &Workload{Profile: m.p, Objects: m.s.Objects, Threads: m.s.Threads, Kinds: m.p.Kinds}
 	for i, ph := range m.p.Phases {
-		if ph.Op == Drop {
-			if i != len(m.p.Phases)-1 {
-				return nil, fmt.Errorf("%w %q, phase %q: something comes after it", ErrProfile, m.p.Name, ph.Name)
-			}
+		if ph.Op == Drop && i != len(m.p.Phases)-1 {
+			return nil, fmt.Errorf("%w %q, phase %q: something comes after it", ErrProfile, m.p.Name, ph.Name)
+		}
+		if ph.Op.whole() {
+			w.phases = append(w.phases, phaseOps{Phase: ph})
 			continue
 		}
 		rng := rand.New(rand.NewPCG(m.s.Seed, uint64(i)+1))
@@ -175,8 +197,10 @@ func (m *maker) make() (*Workload, error) {
 			w.unmet = append(w.unmet, m.objects[i])
 		}
 	}
-	if last := m.p.Phases[len(m.p.Phases)-1]; last.Op == Drop {
-		w.phases = append(w.phases, phaseOps{Phase: last, whole: w.Distinct})
+	for i := range w.phases {
+		if ph := &w.phases[i]; ph.Op.whole() {
+			ph.whole = w.Distinct
+		}
 	}
 	return w, nil
 }

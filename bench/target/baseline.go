@@ -13,7 +13,8 @@ var baseline2008 = Spec{
 	NewRestart: func(o Options, image *Image) (Restart, error) {
 		return newBaselineRestart(baseline.Config{Hash: baseline.Hash2008}, o, image)
 	},
-	Drops: true,
+	Drops:  true,
+	Audits: true,
 }
 
 // baselineSized gets the hash constant that replaced the seed's, too: at its
@@ -29,7 +30,8 @@ var baselineSized = Spec{
 	NewRestart: func(o Options, image *Image) (Restart, error) {
 		return newBaselineRestart(sized(o), o, image)
 	},
-	Drops: true,
+	Drops:  true,
+	Audits: true,
 }
 
 func sized(o Options) baseline.Config {
@@ -38,7 +40,19 @@ func sized(o Options) baseline.Config {
 
 // baselineTarget is its own worker: there is only one.
 type baselineTarget struct {
-	t *baseline.Table
+	t     *baseline.Table
+	users func(uint64) int64
+}
+
+// Audit makes the target an Auditor, as ckpt_obj_contained did from 2009 on, but to
+// the end of the table.
+func (t *baselineTarget) Audit() (found int, err error) {
+	for o := range t.t.All() {
+		if o.Users != t.users(o.Ptr) {
+			found++
+		}
+	}
+	return found, nil
 }
 
 func newBaseline(c baseline.Config, o Options) (Target, error) {
@@ -47,7 +61,7 @@ func newBaseline(c baseline.Config, o Options) (Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &baselineTarget{t: t}, nil
+	return &baselineTarget{t: t, users: o.Users}, nil
 }
 
 func baselineKinds(o Options) (kinds []baseline.Kind) {

@@ -1,6 +1,10 @@
 package target
 
-import "github.com/objhash/objhash/engine"
+import (
+	"io"
+
+	"github.com/objhash/objhash/engine"
+)
 
 var objhash = Spec{
 	Name:    "objhash",
@@ -9,6 +13,8 @@ var objhash = Spec{
 
 	NewRestart: newObjhashRestart,
 	Drops:      true,
+	Audits:     true,
+	Snapshots:  true,
 }
 
 type objhashTarget struct{ c *engine.Checkpoint }
@@ -27,10 +33,39 @@ func engineKinds(o Options) (kinds []engine.KindOps) {
 	if o.Drop != nil {
 		drop = func(p engine.Ptr, _ bool) { o.Drop(uint64(p)) }
 	}
+	var users func(engine.Ptr) int64
+	if o.Users != nil {
+		users = func(p engine.Ptr) int64 { return o.Users(uint64(p)) }
+	}
 	for _, name := range o.Kinds {
-		kinds = append(kinds, engine.KindOps{Name: name, Drop: drop})
+		kinds = append(kinds, engine.KindOps{Name: name, Drop: drop, Users: users})
 	}
 	return kinds
+}
+
+// Audit makes the target an Auditor.
+func (t *objhashTarget) Audit() (found int, err error) {
+	r := t.c.Audit()
+	return len(r.LeaksOut) + len(r.LeaksIn), nil
+}
+
+// WriteSnapshot and ReadSnapshot make the target a Snapshotter.
+func (t *objhashTarget) WriteSnapshot(w io.Writer) error { return t.c.WriteSnapshot(w) }
+
+func (t *objhashTarget) ReadSnapshot(r io.Reader) (objects int, err error) {
+	sr, err := engine.NewSnapshotReader(r)
+	if err != nil {
+		return 0, err
+	}
+	for o, err := range sr.All() {
+		if err != nil {
+			return objects, err
+		}
+		if o.Ptr != 0 {
+			objects++
+		}
+	}
+	return objects, nil
 }
 
 func (t *objhashTarget) Worker() (Worker, error) {

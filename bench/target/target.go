@@ -33,7 +33,10 @@
 // A target serves at most 2^30 objects; the harness sees to it.
 package target
 
-import "sync/atomic"
+import (
+	"io"
+	"sync/atomic"
+)
 
 // Options is what a target may know before the first operation.
 type Options struct {
@@ -54,6 +57,9 @@ type Options struct {
 	// Drop is called for each reference that the table drops; nil: kinds have no
 	// Drop. Only targets whose [Spec] says Drops do it.
 	Drop func(ptr uint64)
+
+	// Users is an object's real reference count, for targets whose [Spec] says Audits.
+	Users func(ptr uint64) int64
 
 	// Seed is for hash functions that take one. It differs between trials and
 	// is the same for all targets of a trial.
@@ -104,6 +110,20 @@ type Recorder interface {
 	Object(ref int32) (ptr uint64, kind uint16, users int64, ok bool)
 }
 
+// Auditor is a Target that can compare users with real reference counts.
+type Auditor interface {
+	// Audit returns for how many objects they differ.
+	Audit() (found int, err error)
+}
+
+// Snapshotter is a Target that can be written and read again.
+type Snapshotter interface {
+	WriteSnapshot(w io.Writer) error
+
+	// ReadSnapshot returns how many objects it has read.
+	ReadSnapshot(r io.Reader) (objects int, err error)
+}
+
 // Spec describes a target.
 type Spec struct {
 	Name    string
@@ -124,6 +144,9 @@ type Spec struct {
 
 	// Drops says that it holds a reference to each object and drops it on Close.
 	Drops bool
+
+	// Audits and Snapshots say that its targets are an [Auditor], a [Snapshotter].
+	Audits, Snapshots bool
 }
 
 // LeaseSize is how many objrefs a worker takes from the shared counter at a
