@@ -194,3 +194,51 @@ func TestDeclare_withinItsOwnGrab(t *testing.T) {
 		}
 	}
 }
+
+// create ends while another goroutine's Declare waits for Grab: the claim fails, the
+// Declare comes too late, and its reference is dropped.
+func TestDeclare_overtakenByTheEndOfCreate(t *testing.T) {
+	for _, end := range []string{"success", "error", "Close"} {
+		forEachPlace(func(ref engine.ObjRef, p engine.Ptr) {
+			l := newLedger(t, 1)
+			r := newRestart(t, with(engine.Options{MaxObjects: 1}, l))
+			h := newRestorer(t, r)
+			grabbing, goOn := make(chan struct{}), make(chan struct{})
+			l.grabbing = func(account) error {
+				close(grabbing)
+				<-goOn
+				return nil
+			}
+			declared := make(chan error, 1)
+			_, err := h.Restore(bg, ref, 1, func(c *engine.Claim) (engine.Ptr, error) {
+				go func() { declared <- c.Declare(p) }()
+				<-grabbing
+				switch end {
+				case "error":
+					return 0, errSick
+				case "Close":
+					closeQuietly(t, r)
+				}
+				return p, nil
+			})
+			wantErr(t, end, err, engine.ErrFailed)
+			if end != "error" {
+				wantErr(t, end, err, engine.ErrInvalid)
+			}
+			close(goOn)
+			wantErr(t, "Declare", <-declared, engine.ErrClosed)
+			if b := l.of(p, 1); b.grabs != 1 || b.drops != 1 {
+				t.Errorf("%+v; want one reference, dropped", b)
+			}
+			if end != "Close" {
+				l.grabbing = nil
+				_, err := r.Fetch(ref, 1)
+				wantErr(t, "Fetch", err, engine.ErrFailed)
+				got, err := h.Restore(bg, 7, 1, at(addr(7)))
+				wantPtr(t, "the next", got, err, addr(7))
+			}
+			closeQuietly(t, r)
+			l.settled()
+		})
+	}
+}
