@@ -326,6 +326,12 @@ func (f *failures) put(r *Restart, ref ObjRef, cause error) {
 	f.m[ref] = cause
 }
 
+func (f *failures) clear() {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.m = nil
+}
+
 // failure returns the error of an object whose creation has failed.
 func (r *Restart) failure(ref ObjRef, k Kind) error {
 	r.failures.mu.RLock()

@@ -13,7 +13,10 @@
 //   - The collect pass meets and counts everything, before the dump pass saves it. A
 //     context may also do with one pass.
 //   - A context is one [Checkpoint] or one [Restart]; a [Dumper] is one thread's handle
-//     on the former.
+//     on the former, a [Restorer] on the latter.
+//   - A [Claim] is the right, and the duty, of one thread to create an object on restart.
+//     Whoever else asks for the object waits until the claim ends or declares where the
+//     object is.
 //   - A [Snapshot] is a checkpoint's table, as bytes or in memory. A round is a checkpoint
 //     that goes on from a snapshot, its base ([NewCheckpointFrom]).
 //
@@ -28,7 +31,8 @@
 //	                                    if asked for                   encounter (holders.go)
 //
 // A [Restart] has records alone: objrefs are small numbers, and a record is one load
-// away. Keys, and addresses outside 48 bits, are kept in side tables by objref.
+// away. Keys, and addresses outside 48 bits, are kept in side tables by objref. Who waits
+// for what is kept apart (waits.go), and costs those nothing who do not wait.
 //
 // A round has the records of its base from the start, and an index of their addresses
 // beside its own, which it asks where its own has nothing.
@@ -56,6 +60,18 @@
 // An object of the base is met by one transition of its record, with the reference
 // grabbed before; it is entered in the round's own index afterwards, to be found faster.
 //
+// A restoration: place a record that says which Restorer claims the objref, in one step
+// that one thread wins; create, with no lock held; grab a reference; write the address
+// into the record, in one step that publishes the object. Declare makes the last two steps
+// early. Whatever else create does, panic and Goexit included, makes the record say that
+// the object has failed, for good. Either way those who wait are woken after that step.
+//
+// Who is about to wait registers, then looks at the record again; who changes a record
+// looks for waiters after that. One of them sees the other. A thread waits for one object,
+// and a claim says whose it is, so from each wait there is one way to go: whoever
+// registers goes it, and if it comes back to him he gets a [CycleError] and does not wait.
+// When every open Restorer waits, all get a [StallError].
+//
 // The memory of a checkpoint stays until the context and all its handles are closed, so
 // that what is under way finds its records; readers without a handle may then see zeros,
 // which means absent.
@@ -71,13 +87,20 @@
 //     is dense, and what one thread alone would have numbered.
 //   - G4, G25: at a limit the answer is an error, and all that was accepted stays readable.
 //   - G9: an object under another kind is a KindError and changes nothing.
-//   - G10: a duplicate objref on restart is an error before anything is grabbed.
+//   - G10: a duplicate objref on restart is an error before anything is created or grabbed.
 //   - G11: grabs minus drops is zero for each object after Close and the operations it
 //     overtook.
-//   - G12: a failing grab leaves nothing behind.
+//   - G12: a failing grab leaves no object behind, and nobody waiting.
 //   - G13: no callback runs under a lock.
 //   - G14: a dump succeeds at most once for each object, and an object whose dump failed
 //     is not marked dumped.
+//   - G15: every wait ends at once when the object is there, has failed, or never can be,
+//     when it would close a cycle, and when the waiter is cancelled or the context closed.
+//   - G16: a panic or Goexit in a create callback ends its claim, and travels on; those who
+//     wait get the cause.
+//   - G17: a cycle of waits gives one CycleError, with all its members in order; graphs
+//     without cycles, and those whose objects are declared first, give none.
+//   - G18: cancelling one waiter disturbs nobody else and leaves nothing behind.
 //   - G19: operations under way during Close complete or return ErrClosed.
 //   - G21: users, and the holders that account for them, are exact once all handles are
 //     closed, in any interleaving.
@@ -89,12 +112,15 @@
 // Lookups, and encounters of known objects, wait for nobody. New objects wait while their
 // shard of the index is moved to a larger table, and for a short lock once in 64. Where
 // holders are tracked, encounters of known objects take such a lock as well, more rarely.
+// On restart only those wait who ask for an object that another thread is creating, or
+// that only another one may; Fetch waits for nobody.
 //
 // # Limits
 //
-// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows, in a snapshot 2^32-1 bytes.
-// An audit or a renumbering may miss the last 16,384 encounters of each open handle. No
-// goroutines but those that Close and Canonical wait for, no logging, no globals.
+// 2^31-1 objrefs; 4,095 kinds; keys as long as memory allows, in a snapshot 2^32-1 bytes;
+// [NestedMax] objects being created by a thread, each from within the one before. An audit
+// or a renumbering may miss the last 16,384 encounters of each open handle. No goroutines
+// but those that Close and Canonical wait for, no logging, no globals.
 //
 // # Prior art
 //

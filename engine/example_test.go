@@ -2,9 +2,11 @@ package engine_test
 
 import (
 	"bytes"
+	"context"
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
 
 	"github.com/objhash/objhash/engine"
 )
@@ -262,4 +264,84 @@ func ExampleRestart() {
 	// object 7 is of kind 1, not 2 true
 	// no such object: objref 8
 	// invalid argument: objref -1; want 1 to 2147483647
+}
+
+// Two threads restore sockets that refer to each other. Each says where its socket is
+// before it asks for the peer, so neither waits for the other to be complete.
+func ExampleRestorer() {
+	type sock struct {
+		addr engine.Ptr
+		peer engine.ObjRef
+	}
+	image := map[engine.ObjRef]sock{1: {0xc000001000, 2}, 2: {0xc000002000, 1}}
+
+	restart, err := engine.NewRestart(engine.Options{Kinds: kinds})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer restart.Close()
+	var created, connected atomic.Int32
+	restore := func(h *engine.Restorer, ref engine.ObjRef) (engine.Ptr, error) {
+		var create func(*engine.Claim) (engine.Ptr, error)
+		create = func(c *engine.Claim) (engine.Ptr, error) {
+			s := image[c.Ref()]
+			created.Add(1) // make an empty socket, at s.addr
+			if err := c.Declare(s.addr); err != nil {
+				return 0, err
+			}
+			if _, err := h.Restore(context.Background(), s.peer, socket, create); err != nil {
+				return 0, err
+			}
+			connected.Add(1) // fill it in: connect it to the peer
+			return s.addr, nil
+		}
+		return h.Restore(context.Background(), ref, socket, create)
+	}
+
+	handles := []*engine.Restorer{restart.Restorer(), restart.Restorer()}
+	found := make([]engine.Ptr, len(handles))
+	var threads sync.WaitGroup
+	for i, h := range handles {
+		threads.Go(func() {
+			defer h.Close()
+			p, err := restore(h, engine.ObjRef(i+1))
+			if err != nil {
+				fmt.Println(err)
+			}
+			found[i] = p
+		})
+	}
+	threads.Wait()
+	fmt.Printf("%#x %#x\n", found[0], found[1])
+	fmt.Println(created.Load(), "created,", connected.Load(), "connected")
+	// Output:
+	// 0xc000001000 0xc000002000
+	// 2 created, 2 connected
+}
+
+// Without Declare, objects that need each other to be complete cannot be restored: the
+// thread that would close the cycle hears of it at once.
+func ExampleCycleError() {
+	needs := map[engine.ObjRef]engine.ObjRef{1: 2, 2: 3, 3: 1}
+
+	restart, err := engine.NewRestart(engine.Options{Kinds: kinds})
+	if err != nil {
+		fmt.Println(err)
+		return
+	}
+	defer restart.Close()
+	h := restart.Restorer()
+	defer h.Close()
+	var create func(*engine.Claim) (engine.Ptr, error)
+	create = func(c *engine.Claim) (engine.Ptr, error) {
+		return h.Restore(context.Background(), needs[c.Ref()], file, create)
+	}
+	_, err = h.Restore(context.Background(), 1, file, create)
+	var cycle engine.CycleError
+	fmt.Println(errors.As(err, &cycle), cycle.Path)
+	fmt.Println(errors.Is(err, engine.ErrFailed))
+	// Output:
+	// true [1 2 3]
+	// true
 }

@@ -19,7 +19,8 @@ import (
 //
 // Objrefs come from an image that may be hostile. Dense ones cost 8 to 16 bytes for
 // each object; whatever their distribution, memory stays within 160 bytes for each,
-// plus a fixed 48 KiB (see segment).
+// plus a fixed 48 KiB (see segment). One that could not be created takes 256 more, to
+// keep the cause.
 //
 // All methods may be called from any thread at any time, Close included. A nil
 // *Restart behaves like a closed one.
@@ -130,6 +131,7 @@ func (r *Restart) tryRelease() {
 	}
 	if !r.released.Swap(true) {
 		r.sparse.Store(nil)
+		r.failures.clear()
 		r.release()
 	}
 }
@@ -417,8 +419,9 @@ func (r *Restart) Bytes() int64 {
 // Close wakes all who wait, drops every reference that the context holds, each exactly
 // once and in parallel, and gives the memory back as soon as no operation is under way.
 // Those under way on other threads complete or return [ErrClosed]; what they grabbed is
-// dropped as well, that of an object whose create callback runs when it returns. A second Close does nothing, and does not wait for the first. Panics in
-// Drop are treated as by [Checkpoint.Close].
+// dropped as well, that of an object whose create callback runs when it returns. A second
+// Close does nothing, and does not wait for the first. Panics in Drop are treated as by
+// [Checkpoint.Close].
 func (r *Restart) Close() error {
 	if r == nil || r.closed.Swap(true) {
 		return nil

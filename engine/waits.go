@@ -64,6 +64,7 @@ func (h *Restorer) wait(ctx context.Context, ref ObjRef) error {
 		return err
 	}
 	defer h.r.leave(s)
+	done := ctx.Done() // may be anybody's code: not while we are registered
 	w, err := h.register(ref)
 	if w == nil {
 		return err
@@ -71,7 +72,7 @@ func (h *Restorer) wait(ctx context.Context, ref ObjRef) error {
 	select {
 	case <-w.woken:
 		return w.err
-	case <-ctx.Done():
+	case <-done:
 	}
 	if h.r.unregister(w) {
 		return cancelled(ctx, ref)
