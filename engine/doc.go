@@ -45,8 +45,7 @@
 // [Checkpoint.Audit] and [Checkpoint.Canonical] read what is published, and stop nobody.
 //
 // The collect pass ends with one store; which objrefs were in use then is looked up
-// after it (passes.go). Objects under the others are late, and none of their users is
-// counted. Records have no bit for it.
+// after it (passes.go). Objects under the others are late. Records have no bit for it.
 //
 // The memory of a checkpoint stays until the context and all its handles are closed, so
 // that what is under way finds its records; readers without a handle may then see zeros,
