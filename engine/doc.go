@@ -89,5 +89,6 @@
 //
 // The 2008 Linux checkpoint/restart patches (Oren Laadan; objhash), from v5, with one
 // table and no locks, to linux-cr v21, with per-kind operations, users and leak detection:
-// its ckpt_obj_contained stops at the first leak, and does not know whose it is. BLCR's cr_objects.c is the one ancestor with locks.
+// its ckpt_obj_contained stops at the first leak, and does not know whose it is. BLCR's
+// cr_objects.c is the one ancestor with locks.
 package engine
