@@ -411,3 +411,25 @@ func closeRestartInFlight(t *testing.T, round uint64) {
 	})
 	l.settled()
 }
+
+// After Close an encounter fails at once: it does not grab first, and give back then.
+func TestG19_nothingIsGrabbedAfterClose(t *testing.T) {
+	forEachSetting(t, func(t *testing.T, o engine.Options) {
+		l := newLedger(t, 1)
+		c := newCheckpoint(t, with(o, l))
+		d := newDumper(t, c)
+		mustMeet(t, d, addr(1), 1, 1, true)
+		closeQuietly(t, c)
+		for _, p := range []engine.Ptr{addr(1), addr(2), wide(3)} {
+			_, _, err := d.Encounter(p, 1)
+			wantErr(t, "Encounter", err, engine.ErrClosed)
+			_, err = d.Dump(p, 1, dumpOK)
+			wantErr(t, "Dump", err, engine.ErrClosed)
+			err = d.EncounterBatch([]engine.Ptr{p}, 1, make([]engine.ObjRef, 1), nil)
+			wantErr(t, "EncounterBatch", err, engine.ErrClosed)
+		}
+		if n := l.totals().grabs; n != 1 {
+			t.Errorf("%d grabs; want the one before Close", n)
+		}
+	})
+}

@@ -54,8 +54,7 @@
 // [Checkpoint.Audit] and [Checkpoint.Canonical] read what is published, and stop nobody.
 //
 // The collect pass ends with one store; which objrefs were in use then is looked up
-// after it (passes.go). Objects under the others are late, and none of their users is
-// counted. Records have no bit for it.
+// after it (passes.go). Objects under the others are late. Records have no bit for it.
 //
 // An object of the base is met by one transition of its record, with the reference
 // grabbed before; it is entered in the round's own index afterwards, to be found faster.
@@ -126,5 +125,6 @@
 //
 // The 2008 Linux checkpoint/restart patches (Oren Laadan; objhash), from v5, with one
 // table and no locks, to linux-cr v21, with per-kind operations, users and leak detection:
-// its ckpt_obj_contained stops at the first leak, and does not know whose it is. BLCR's cr_objects.c is the one ancestor with locks.
+// its ckpt_obj_contained stops at the first leak, and does not know whose it is. BLCR's
+// cr_objects.c is the one ancestor with locks.
 package engine

@@ -12,7 +12,9 @@ import (
 // errors, and says which object was concerned.
 var (
 	// ErrInvalid: an argument can never work: address 0, an unknown kind, an objref
-	// that is not positive, an empty key, slices of unequal length, a nil handle.
+	// that is not positive, an empty key, slices of unequal length, a nil handle; or a
+	// call that this context cannot answer: a second EndCollect, Canonical without
+	// TrackHolders.
 	ErrInvalid = errors.New("invalid argument")
 
 	// ErrNotFound: no object has that objref.

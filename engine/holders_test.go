@@ -211,6 +211,21 @@ func TestHolders_runsOfAllLengths(t *testing.T) {
 	wantHolders(t, c, 1, want...)
 }
 
+// A handle goes on where one that is closed has stopped, however little room it left.
+func TestHolders_chunksOfClosedHandles(t *testing.T) {
+	for first := range 70 {
+		c := newCheckpoint(t, tracking(engine.Options{Kinds: auditable(1)}))
+		for _, n := range []int{first, 1, 2, 70} {
+			d := newDumper(t, c)
+			for range n {
+				mustMeet(t, d, addr(0), 1, 1, c.Len() == 0)
+			}
+			closeQuietly(t, d)
+		}
+		wantHolders(t, c, 1, engine.Holder{ID: 0, Users: int64(first) + 73})
+	}
+}
+
 // A Grab that uses the handle it is called for, and a Drop that closes it.
 func TestHolders_callbacksUseTheHandle(t *testing.T) {
 	for _, inner := range []int{1, 53, 54, 55, 57, 58, 59, 60, 64, 500} {
@@ -388,6 +403,12 @@ func TestG4_noRoomForAHolderChangesNothing(t *testing.T) {
 			if known != 0 {
 				strikes++
 				wantMessage(t, err, "holder", fmt.Sprint(h))
+				bytes := c.Stats().Bytes
+				_, _, err := d.Encounter(p, 1)
+				wantErr(t, "still no room", err, engine.ErrLimit)
+				if after := c.Stats().Bytes; after != bytes {
+					t.Errorf("%d bytes in use, %d after an encounter that failed", bytes, after)
+				}
 			}
 			if b := l.of(p, 1); ref != 0 || c.Len() != before || b.grabs-b.drops != min(int(real[p]), 1) {
 				t.Fatalf("failed, but returns %d; %d objects after %d; %+v", ref, c.Len(), before, b)

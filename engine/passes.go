@@ -45,9 +45,9 @@ func (p *leasePool) endCollect(c *Checkpoint) error {
 	case p.collected != nil:
 		return fmt.Errorf("%w: the collect pass has been ended before", ErrInvalid)
 	}
-	// Ordering: past is stored before records are looked at; an encounter writes its
-	// record before it loads past. So a late object is one whose users are not counted,
-	// even if this is no barrier.
+	// Ordering: past is stored before records are looked at; the encounter of a new
+	// object writes its record before it loads past. So if that encounter counts, its
+	// object is not late, even where this is no barrier.
 	c.past.Store(true)
 	p.collected = &collected{p.next, p.unused(c)}
 	return nil
