@@ -200,6 +200,8 @@ func (c *core) dropRecord(cell *uint64, p Ptr) {
 // span is a range of objrefs, last included.
 type span struct{ first, last uint32 }
 
+func (s span) len() int { return int(s.last - s.first + 1) }
+
 // dropChunk is how many records a worker of dropAll takes at a time.
 const dropChunk = 4096
 

@@ -19,6 +19,7 @@ type leasePool struct {
 	dropped bool   // Close has dropped all references
 	next    uint32 // the smallest objref never given out
 	free    []span // given back, or left out by the snapshot the context was made from
+	unused  int    // objrefs in free
 	handles map[*Dumper]struct{}
 
 	collected *collected // nil: the collect pass has not been ended
@@ -48,6 +49,7 @@ func (p *leasePool) take(d *Dumper) error {
 			s.last = s.first + leaseRefs - 1
 			p.free[n-1].first += leaseRefs
 		}
+		p.unused -= s.len()
 	} else {
 		if p.next > refMax {
 			return fmt.Errorf("%w: all %d are in use or leased", ErrExhausted, refMax)
@@ -56,12 +58,18 @@ func (p *leasePool) take(d *Dumper) error {
 		p.next = s.last + 1
 	}
 	if err := d.c.makeRoom(s); err != nil {
-		p.free = append(p.free, s)
+		p.giveBack(s)
 		return err
 	}
 	d.lease, d.next = s, s.first
 	d.leased = true
 	return nil
+}
+
+// giveBack notes objrefs that are free to be leased.
+func (p *leasePool) giveBack(s span) {
+	p.free = append(p.free, s)
+	p.unused += s.len()
 }
 
 // end ends d's lease, if it has one, and keeps what is left of it.
@@ -74,7 +82,7 @@ func (p *leasePool) end(d *Dumper) {
 	p.reserved += d.reserved
 	d.objects, d.reserved = 0, 0
 	if d.next <= d.lease.last {
-		p.free = append(p.free, span{d.next, d.lease.last})
+		p.giveBack(span{d.next, d.lease.last})
 	}
 	d.next = d.lease.last + 1
 }
@@ -121,15 +129,16 @@ func (p *leasePool) largest() uint32 {
 // to that objref, are of published ones: their leases have ended.
 func (p *leasePool) moving() (last uint32, in []span) {
 	p.mu.Lock()
-	defer p.mu.Unlock()
 	in = slices.Clone(p.free)
 	for d := range p.handles {
 		if d.leased {
 			in = append(in, d.lease)
 		}
 	}
+	last = p.next - 1
+	p.mu.Unlock()
 	slices.SortFunc(in, func(a, b span) int { return cmp.Compare(a.first, b.first) })
-	return p.next - 1, in
+	return last, in
 }
 
 // skip makes the pool of a new context leave out the objrefs in use, in order, and give
@@ -137,7 +146,7 @@ func (p *leasePool) moving() (last uint32, in []span) {
 func (p *leasePool) skip(used []span) {
 	for _, s := range used {
 		if p.next < s.first {
-			p.free = append(p.free, span{p.next, s.first - 1})
+			p.giveBack(span{p.next, s.first - 1})
 		}
 		p.next = s.last + 1
 	}
@@ -163,10 +172,7 @@ type usage struct {
 func (p *leasePool) usage(c *core) usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	u := usage{largest: int(p.next - 1), objects: p.objects, reserved: p.reserved, handles: len(p.handles)}
-	for _, s := range p.free {
-		u.free += int(s.last - s.first + 1)
-	}
+	u := usage{largest: int(p.next - 1), objects: p.objects, reserved: p.reserved, free: p.unused, handles: len(p.handles)}
 	for d := range p.handles {
 		if !d.leased {
 			continue
