@@ -127,8 +127,8 @@ func TestNewTableMakesRoomForTheNumber(t *testing.T) {
 		}
 	}
 }
+
 // Of the slots of a group, find returns the one that matches the key, or 0 and the last.
-// Of the slots of a group, find returns the one that matches the key, and the last.
 func TestFindAgainstAPlainLoop(t *testing.T) {
 	r := seeded(t)
 	l := newLayout(4, 5, true)
@@ -228,6 +228,27 @@ func TestFreezeAndThaw(t *testing.T) {
 	for i := range before {
 		if got := *tab.group(uint64(i)); got != before[i] {
 			t.Errorf("group %d after freezing and thawing: %#x; want %#x", i, got, before[i])
+		}
+	}
+}
+
+// The largest number of a table is final: looking for it closes every group.
+func TestLargestRefFreezes(t *testing.T) {
+	tab, err := newTable(region.NewArena(nil), 0, 4, 0, mixer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for home := range tab.groupMask + 1 {
+		if res, _ := tab.insert(home<<tab.homeShift|1<<63>>20, int32(home+1), 1); res != claimed {
+			t.Fatalf("insert into group %d = %d; want claimed", home, res)
+		}
+	}
+	if got, want := tab.largestRef(), int32(tab.groupMask+1); got != want {
+		t.Errorf("largestRef() = %d; want %d", got, want)
+	}
+	for home := range tab.groupMask + 1 {
+		if res, _ := tab.insert(home<<tab.homeShift|1<<63>>21, 100, 1); res != claimFrozen {
+			t.Errorf("insert into group %d after largestRef = %d; want frozen", home, res)
 		}
 	}
 }

@@ -161,7 +161,11 @@ func (s subject) open(t testing.TB, c Config) Index {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { x.Close() })
+	t.Cleanup(func() {
+		if !t.Failed() { // a failed test may have left locked what Close waits for
+			x.Close()
+		}
+	})
 	return x
 }
 
