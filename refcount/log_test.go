@@ -57,7 +57,7 @@ func TestG21_closeAddsBeforeItGivesTheArrayBack(t *testing.T) {
 		h.Close()
 	}()
 	for start := time.Now(); atomic.LoadUint32(word)&ownFull != logLen+1; runtime.Gosched() {
-		if time.Since(start) > 20*time.Second {
+		if time.Since(start) > 30*time.Second {
 			t.Errorf("%d counted in the array that is to be given back; want %d", atomic.LoadUint32(word)&ownFull, logLen+1)
 			break
 		}
