@@ -165,7 +165,7 @@ func (r *Restart) Insert(ref ObjRef, p Ptr, k Kind) error {
 		return err
 	}
 	r.total.Inc()
-	if r.overtaken(cell, p) {
+	if r.overtaken(cell, ref) {
 		return ErrClosed
 	}
 	return nil
