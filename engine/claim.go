@@ -169,7 +169,7 @@ func (c *Claim) Declare(p Ptr) error {
 		return err
 	}
 	// If Close has come first, the reference is dropped when the claim ends.
-	if r.overtaken(c.cell, p) {
+	if r.overtaken(c.cell, c.ref) {
 		return ErrClosed
 	}
 	return nil
@@ -265,7 +265,7 @@ func (c *Claim) succeed(p Ptr) error {
 		}
 		c.resolved = true
 	}
-	if r.overtaken(c.cell, p) {
+	if r.overtaken(c.cell, c.ref) {
 		return ErrClosed
 	}
 	return nil

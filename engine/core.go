@@ -151,18 +151,20 @@ func (c *core) drop(p Ptr, k Kind, last bool) {
 }
 
 // abandon takes back an object that was grabbed and recorded, but never published.
-// If Close has come first, it has dropped the reference already.
-func (c *core) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) {
+// It returns false if Close has come first, and drops the reference: then the record,
+// and what is kept beside it, must stay as they are.
+func (c *core) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) bool {
 	r := load(cell)
 	k := r.kind()
-	mine := r.state() == held && swap(cell, r, 0)
+	if r.state() != held || !swap(cell, r, 0) {
+		return false
+	}
 	if r.beside() {
 		c.side.remove(ref)
 	}
-	if mine {
-		c.dismiss()
-		c.drop(p, k, last)
-	}
+	c.dismiss()
+	c.drop(p, k, last)
+	return true
 }
 
 // overtaken drops the reference of a published object whose context was closed
@@ -171,29 +173,34 @@ func (c *core) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) {
 // Ordering: the record was published before closed is loaded here, and Close stores
 // closed before it loads records. So either we see closed, or Close sees the record,
 // or both; the transition to dropped decides who drops.
-func (c *core) overtaken(cell *uint64, p Ptr) bool {
+func (c *core) overtaken(cell *uint64, ref ObjRef) bool {
 	invariants.Step("publish: before checking closed")
 	if !c.closed.Load() {
 		return false
 	}
-	c.dropRecord(cell, p)
+	c.dropRecord(cell, ref)
 	return true
 }
 
 // dropRecord drops the reference of the object in cell if it has one that nobody
 // has dropped. A dump under way needs its object: runDump drops it at its end.
-func (c *core) dropRecord(cell *uint64, p Ptr) {
+func (c *core) dropRecord(cell *uint64, ref ObjRef) {
 	for {
 		r := load(cell)
 		if !r.isObject() {
 			return
 		}
-		if swap(cell, r, r.with(dropped)) {
-			if r.state() != dumping {
-				c.drop(p, r.kind(), true)
-			}
-			return
+		invariants.Step("drop: after loading the record")
+		if !swap(cell, r, r.with(dropped)) {
+			continue
 		}
+		// Ordering: the address is looked up after that step, since the record may have
+		// become another object's before, with the same word if both are kept beside;
+		// from that step on nobody changes it.
+		if r.state() != dumping {
+			c.drop(c.address(ref, r), r.kind(), true)
+		}
+		return
 	}
 }
 
@@ -264,9 +271,7 @@ func (c *core) dropSpan(s span, at func(ObjRef) *uint64, failed *firstPanic) {
 		if cell == nil {
 			continue
 		}
-		if r := load(cell); r.isObject() {
-			c.dropRecord(cell, c.address(ObjRef(i), r))
-		}
+		c.dropRecord(cell, ObjRef(i))
 	}
 	ended = true
 }

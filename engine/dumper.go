@@ -163,20 +163,28 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 	got, have, err := c.publish(id, ref, k)
 	switch {
 	case err != nil:
-		c.abandon(cell, ref, id.ptr, true)
+		d.abandon(cell, ref, id.ptr, true)
 		return 0, false, translate(err)
 	case got != ref:
-		c.abandon(cell, ref, id.ptr, false)
+		d.abandon(cell, ref, id.ptr, false)
 		return d.meet(got, have, k)
 	}
 	d.next++
 	d.objects++
 	d.tally(ref)
-	if c.overtaken(cell, id.ptr) {
+	if c.overtaken(cell, ref) {
 		return 0, false, ErrClosed
 	}
 	runtime.KeepAlive(c)
 	return ref, true, nil
+}
+
+// abandon takes an object back that was recorded under d.next, which the next object
+// gets, unless Close needs it.
+func (d *Dumper) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) {
+	if !d.c.abandon(cell, ref, p, last) {
+		d.next++
+	}
 }
 
 // ensureLease sees to it that next is ours to use.
@@ -335,7 +343,7 @@ func (c *Checkpoint) runDump(cell *uint64, r record, p Ptr, ref ObjRef, dump fun
 			c.drop(p, r.kind(), true)
 			return
 		}
-		c.overtaken(cell, p)
+		c.overtaken(cell, ref)
 	}()
 	if err := dump(ref); err != nil {
 		return fmt.Errorf("dumping %s %#x, objref %d: %w", c.kindName(r.kind()), uint64(p), ref, err)

@@ -266,7 +266,7 @@ func (d *Dumper) meetAgain(ref ObjRef, cell *uint64, r record, id identity) (Obj
 	// Without memory for it the object is found in the base, as it is until then.
 	_, _, _ = c.enter(id, ref, k)
 	d.tally(ref)
-	if c.overtaken(cell, id.ptr) {
+	if c.overtaken(cell, ref) {
 		return 0, false, ErrClosed
 	}
 	return ref, true, nil

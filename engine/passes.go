@@ -49,13 +49,13 @@ func (p *leasePool) endCollect(c *Checkpoint) error {
 	// object writes its record before it loads past. So if that encounter counts, its
 	// object is not late, even where this is no barrier.
 	c.past.Store(true)
-	p.collected = &collected{p.next, p.unused(c)}
+	p.collected = &collected{p.next, p.notInUse(c)}
 	return nil
 }
 
-// unused returns all objrefs that have been given out, or belong to the base, and have
+// notInUse returns all objrefs that have been given out, or belong to the base, and have
 // neither an object nor been reserved. The lock is held.
-func (p *leasePool) unused(c *Checkpoint) []span {
+func (p *leasePool) notInUse(c *Checkpoint) []span {
 	spans := append(c.notMet(), p.free...)
 	for d := range p.handles {
 		if !d.leased {

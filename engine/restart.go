@@ -178,7 +178,7 @@ func (r *Restart) Insert(ref ObjRef, p Ptr, k Kind) error {
 	}
 	r.total.Inc()
 	r.wake(ref)
-	if r.overtaken(cell, p) {
+	if r.overtaken(cell, ref) {
 		return ErrClosed
 	}
 	return nil

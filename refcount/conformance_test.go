@@ -274,6 +274,23 @@ func TestG4_countsSaturate(t *testing.T) {
 	}
 }
 
+// A count is beyond its end for the moment between an increment and its correction;
+// nobody sees that.
+func TestG4_countsAreNeverSeenBeyondTheEnd(t *testing.T) {
+	for _, s := range strategies {
+		t.Run("strategy="+s.Name(), func(t *testing.T) {
+			c, _ := newCounter(t, s, 0)
+			grow(t, c, 1, 64)
+			for _, beyond := range []uint32{0, 1, 300} {
+				atomic.StoreUint32(s.word(c).At(7), saturated+beyond)
+				if got := c.Count(7); got != math.MaxInt32 {
+					t.Errorf("Count = %d with %d beyond the end; want %d", got, beyond, int64(math.MaxInt32))
+				}
+			}
+		})
+	}
+}
+
 func TestGrow_keepsCounts(t *testing.T) {
 	for _, s := range strategies {
 		t.Run("strategy="+s.Name(), func(t *testing.T) {

@@ -5,6 +5,8 @@ import (
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
+
+	"github.com/objhash/objhash/internal/region"
 )
 
 // Close while workers do everything that an index can do: each call completes as if
@@ -144,6 +146,27 @@ func TestG19_AfterClose(t *testing.T) {
 			}
 			mustBeClosed(t, x, ptrs)
 		}
+	})
+}
+
+// What finds the index closed keeps no lock, at whatever point it does.
+func TestG19_InsertsAfterCloseKeepNoLock(t *testing.T) {
+	forEachSubject(t, func(t *testing.T, sub subject) {
+		x := sub.open(t, Config{Shards: 1})
+		x.Close()
+		mustReturn(t, "operations after Close", func() {
+			for range 2 {
+				for _, ptr := range []uint64{heapAddress(1), wideAddress(1)} {
+					if _, _, err := x.Insert(ptr, 1, 1); !errors.Is(err, ErrClosed) {
+						t.Errorf("Insert(%#x): %v; want ErrClosed", ptr, err)
+					}
+				}
+				if err := replaceTable(x); !errors.Is(err, region.ErrClosed) {
+					t.Errorf("replacement: %v; want region.ErrClosed", err)
+				}
+			}
+			x.Stats()
+		})
 	})
 }
 

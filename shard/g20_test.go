@@ -5,6 +5,7 @@ package shard
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -378,6 +379,65 @@ func TestG1_TwoInsertsIntoOneSlot(t *testing.T) {
 	})
 }
 
+// Two inserters of one address meet in a table that was replaced, and released, below
+// both. What one finds of the other there does not count: a third has put the address
+// into the new table meanwhile.
+func TestG1_InsertsMeetInAReleasedTable(t *testing.T) {
+	x, err := NewCompact(Config{Shards: 1, Expected: 200_000}) // mapped where anything is: zeros, once released
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	const ptr, winner = 0x7f00_1230, 3
+	var at, on [3]chan struct{} // the first inserter before its CAS, the second, the first after it
+	for i := range at {
+		at[i], on[i] = make(chan struct{}), make(chan struct{})
+	}
+	var before atomic.Int32
+	var after atomic.Bool // stop the next one after its search
+	stopAt := func(i int) {
+		close(at[i])
+		<-on[i]
+	}
+	defer invariants.OnStep(func(name string) {
+		switch {
+		case name == "insert: before the CAS":
+			if n := int(before.Add(1)); n <= 2 {
+				stopAt(n - 1)
+			}
+		case name == "insert: after the search" && after.CompareAndSwap(true, false):
+			stopAt(2)
+		}
+	})()
+	var done [2]chan struct{}
+	for i := range done {
+		done[i] = make(chan struct{})
+		go func() {
+			defer close(done[i])
+			ref := int32(i + 1)
+			if got, _, err := x.Insert(ptr, ref, tagOf(ref)); got != winner || err != nil {
+				t.Errorf("Insert(%#x, %d) = %d, %v; want %d", ptr, ref, got, err, winner)
+			}
+		}()
+		mustClose(t, "an insert on its way to its CAS", at[i])
+	}
+	s := &x.shards[0]
+	for range 2 { // the second one releases what shared a block with the first
+		if err := x.replace(s, s.tab.Load(), winner, crowded); err != nil {
+			t.Fatal(err)
+		}
+	}
+	mustInsert(t, x, ptr, winner)
+	after.Store(true)
+	close(on[0])
+	mustClose(t, "the first insert, into the released table", at[2])
+	close(on[1])
+	mustClose(t, "the second insert", done[1])
+	close(on[2])
+	mustClose(t, "the first insert", done[0])
+	mustHold(t, x, map[uint64]stored{ptr: {winner, tagOf(winner)}})
+}
+
 // A table is frozen for a successor that turns out too small for what others inserted
 // during the copy, and there is no memory for a larger one. Then the old table is in use
 // again, and takes inserts.
@@ -438,6 +498,11 @@ func TestG4_NoMemoryInTheMiddleOfAReplacement(t *testing.T) {
 	}
 	if s.tab.Load() != old {
 		t.Fatal("the table was replaced")
+	}
+	for i := range groups {
+		if slices.Contains(old.group(i)[:], old.frozen) {
+			t.Fatalf("group %d is closed, with no table to come", i)
+		}
 	}
 	mustHold(t, x, want)
 	mustReturn(t, "inserts after a replacement that failed", func() {

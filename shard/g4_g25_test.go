@@ -66,6 +66,21 @@ func TestG4_LimitIsAnError(t *testing.T) {
 	})
 }
 
+// What fails at the limit keeps no lock: other inserts go on to fail, and Close to work.
+func TestG4_FailedInsertsKeepNoLock(t *testing.T) {
+	forEachSetup(t, func(t *testing.T, s setup) {
+		x, _ := s.limited(t, 64<<10)
+		mustReturn(t, "inserts at the limit, and Close", func() {
+			for i, refused := 0, 0; refused < 3; i++ {
+				if _, _, err := x.Insert(s.address(i), int32(i+1), 1); err != nil {
+					refused++
+				}
+			}
+			x.Close()
+		})
+	})
+}
+
 // A batch at the limit does the elements it can, and names those it cannot.
 func TestG4_LimitWithinABatch(t *testing.T) {
 	forEachSetup(t, func(t *testing.T, s setup) {
@@ -613,6 +628,75 @@ func TestG24_ChosenAddressesForFullGroups(t *testing.T) {
 	st := x.Stats()
 	if each := float64(st.Slots) / float64(n); each > compactSubject.slotsEachMax() {
 		t.Errorf("%.1f slots for each of %d objects; %+v", each, n, st)
+	}
+}
+
+// A table knows how many of its groups are full, those that filled up in it and those
+// that came full from the one before: it grows by that, before probes get long.
+func TestG24_FullGroupsAreCounted(t *testing.T) {
+	x, err := NewCompact(Config{Shards: 1, Multiplier: 1})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	for i := range 1000 {
+		// Eight for each value of the top bits: their group stays full as tables double.
+		ptr := bits.Reverse64(uint64(i/8)) | uint64(i%8+1)<<addrPad
+		mustInsert(t, x, uint64(int64(ptr)>>addrPad), int32(i+1))
+		tab := x.shards[0].tab.Load()
+		full := int64(0)
+		for j := range tab.groupMask + 1 {
+			if tab.group(j)[groupSlots-1]&tab.refMask != 0 {
+				full++
+			}
+		}
+		if got := tab.full.Load(); got != full {
+			t.Fatalf("%d entries: %d groups are full, and %d are counted; %+v", i+1, full, got, x.Stats())
+		}
+	}
+	if x.Stats().Growths < 2 {
+		t.Errorf("the table never grew: %+v", x.Stats())
+	}
+}
+
+// An entry may be as far from home as the bound says: while the last of those groups
+// has room, it is found, nothing is refused, and no table replaced; nor is the copy of
+// such a table.
+func TestG24_ProbesGoAsFarAsTheBound(t *testing.T) {
+	const n = ProbeGroupsMax * groupSlots // addresses of one home group
+	x, err := NewCompact(Config{Shards: 1, Multiplier: 1, Expected: 300})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer x.Close()
+	want := make(map[uint64]stored)
+	for i := range uint64(n) {
+		mustInsert(t, x, i+1, int32(i+1))
+		want[i+1] = stored{int32(i + 1), tagOf(int32(i + 1))}
+		mustHold(t, x, want)
+	}
+	st := x.Stats()
+	if st.Growths+st.Rehashes != 0 || st.Probes[ProbeGroupsMax-1] != groupSlots {
+		t.Fatalf("%d addresses of one home: %+v; want groups full up to distance %d, in the first table", n, st, ProbeGroupsMax-1)
+	}
+	for ptr, w := range want {
+		if got, _, err := x.Insert(ptr, 999, 1); got != w.ref || err != nil {
+			t.Errorf("Insert(%#x) of a known address = %d, %v; want %d", ptr, got, err, w.ref)
+		}
+	}
+	tab := x.shards[0].tab.Load()
+	to, err := newTable(x.arena, 0, tab.groupBits, n, mixer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if res := tab.moveTo(to); res != moved {
+		t.Fatalf("moveTo a table of the same size = %d; want moved", res)
+	}
+	for ptr, w := range want {
+		_, h := x.hash(ptr)
+		if ref, _ := to.lookup(h); ref != w.ref {
+			t.Errorf("the copy has %d for address %#x; want %d", ref, ptr, w.ref)
+		}
 	}
 }
 

@@ -232,6 +232,27 @@ func TestFreezeAndThaw(t *testing.T) {
 	}
 }
 
+// The largest number of a table is final: looking for it closes every group.
+func TestLargestRefFreezes(t *testing.T) {
+	tab, err := newTable(region.NewArena(nil), 0, 4, 0, mixer{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for home := range tab.groupMask + 1 {
+		if res, _ := tab.insert(home<<tab.homeShift|1<<63>>20, int32(home+1), 1); res != claimed {
+			t.Fatalf("insert into group %d = %d; want claimed", home, res)
+		}
+	}
+	if got, want := tab.largestRef(), int32(tab.groupMask+1); got != want {
+		t.Errorf("largestRef() = %d; want %d", got, want)
+	}
+	for home := range tab.groupMask + 1 {
+		if res, _ := tab.insert(home<<tab.homeShift|1<<63>>21, 100, 1); res != claimFrozen {
+			t.Errorf("insert into group %d after largestRef = %d; want frozen", home, res)
+		}
+	}
+}
+
 // Room for n well-mixed entries means a fill of fillAim at most, and of at least half
 // that, but for the smallest table.
 func TestGroupBitsFor(t *testing.T) {

@@ -161,7 +161,11 @@ func (s subject) open(t testing.TB, c Config) Index {
 	if err != nil {
 		t.Fatal(err)
 	}
-	t.Cleanup(func() { x.Close() })
+	t.Cleanup(func() {
+		if !t.Failed() { // a failed test may have left locked what Close waits for
+			x.Close()
+		}
+	})
 	return x
 }
 
@@ -317,8 +321,14 @@ func oversubscribe(t *testing.T) {
 	t.Cleanup(func() { runtime.GOMAXPROCS(old) })
 }
 
-// stuckAfter is when an operation that should not wait is taken to wait for ever.
-const stuckAfter = 30 * time.Second
+// stuckAfter is when an operation that should not wait is taken to wait for ever. It
+// only runs out if the test fails.
+func stuckAfter() time.Duration {
+	if slow {
+		return 2 * time.Minute
+	}
+	return 30 * time.Second
+}
 
 // mustReturn fails the test, and shows what every goroutine does, if f does not
 // return. f reports its own failures by t.Error.
@@ -335,7 +345,7 @@ func mustReturn(t testing.TB, what string, f func()) {
 // mustClose waits for done to be closed.
 func mustClose(t testing.TB, what string, done <-chan struct{}) {
 	t.Helper()
-	timer := time.NewTimer(stuckAfter)
+	timer := time.NewTimer(stuckAfter())
 	defer timer.Stop()
 	select {
 	case <-done:
