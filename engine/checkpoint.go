@@ -234,8 +234,25 @@ func (c *Checkpoint) usage() usage {
 // All yields all objects by objref. Objects met meanwhile may or may not be seen.
 func (c *Checkpoint) All() iter.Seq2[ObjRef, Object] {
 	return func(yield func(ObjRef, Object) bool) {
-		for ref := range c.recorded() {
-			if o, ok := c.Object(ref); ok && !yield(ref, o) {
+		if c.isClosed() {
+			return
+		}
+		last, moving := c.leases.moving()
+		for ref, r := range c.recorded() {
+			for len(moving) > 0 && moving[0].last < uint32(ref) {
+				moving = moving[1:]
+			}
+			settled := uint32(ref) <= last && (len(moving) == 0 || uint32(ref) < moving[0].first)
+			var o Object
+			var ok bool
+			if !settled || r.beside() {
+				o, ok = c.Object(ref)
+			} else if o, ok = c.describe(ref, r); ok {
+				// It is published, so there is no need to ask the index for it.
+				o.Users = c.counts.Count(int32(ref))
+			}
+			// Close takes records away only after it has said so.
+			if ok && (c.isClosed() || !yield(ref, o)) {
 				return
 			}
 		}

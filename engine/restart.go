@@ -26,19 +26,18 @@ import (
 // *Restart behaves like a closed one.
 type Restart struct {
 	core
-	arrays   atomic.Uint32  // objrefs up to here have an array; 0 once closed
-	arraysMu sync.Mutex     // for writing arrays
-	total    *xsync.Counter // objects
+	arrays   atomic.Uint32 // objrefs up to here have an array; 0 once closed
+	arraysMu sync.Mutex    // for writing arrays
 	segments [region.Segments]segment
 	sparse   atomic.Pointer[xsync.MapOf[ObjRef, *uint64]]
-	inFlight [inFlightStripes]stripe
+	inFlight [inFlightStripes]inFlight
 	released atomic.Bool
 	dropped  atomic.Bool
 
 	mayCreate func(ObjRef, Kind, uint64) bool
 	failures  failures
 	waits     waitGraph
-	waitedFor [waitedStripes]stripe // waiters
+	waitedFor [waitedStripes]waitedFor
 }
 
 // segment is a range of objrefs, a quarter of a doubling. Its records are an array
@@ -49,12 +48,13 @@ type segment struct {
 	refs []ObjRef // in the sparse table
 }
 
-// A stripe is a count on a cache line of its own, one of several by objref. Operations
-// that insert or wait count themselves in and out, so that the memory is not released
-// under them.
-type stripe struct {
-	n atomic.Int64
-	_ [56]byte
+// inFlight is a part of the number of operations that insert or wait, which count
+// themselves in and out so that the memory is not released under them, and of the number
+// of objects that they made. It is so large that no other thread's part is on one of its
+// cache lines, wherever it begins.
+type inFlight struct {
+	n, objects atomic.Int64
+	_          [112]byte
 }
 
 const (
@@ -74,7 +74,7 @@ func NewRestart(o Options) (*Restart, error) {
 	if err := o.check(); err != nil {
 		return nil, err
 	}
-	r := &Restart{total: xsync.NewCounter(), mayCreate: o.MayCreate}
+	r := &Restart{mayCreate: o.MayCreate}
 	r.init(o)
 	if err := r.arena.Charge(int64(unsafe.Sizeof(*r))); err != nil {
 		return nil, translate(err)
@@ -100,7 +100,7 @@ func checkRef(ref ObjRef) error {
 
 // enter counts an operation in, unless the context is closed. Threads that come with
 // different numbers do not disturb each other.
-func (r *Restart) enter(n uint32) (*stripe, error) {
+func (r *Restart) enter(n uint32) (*inFlight, error) {
 	s := &r.inFlight[n%inFlightStripes]
 	// Ordering: pairs with Close, which stores closed and then loads the stripes. An
 	// operation that is not seen there sees closed here.
@@ -112,7 +112,7 @@ func (r *Restart) enter(n uint32) (*stripe, error) {
 	return s, nil
 }
 
-func (r *Restart) leave(s *stripe) {
+func (r *Restart) leave(s *inFlight) {
 	s.n.Add(-1)
 	r.tryRelease()
 	runtime.KeepAlive(r)
@@ -176,7 +176,7 @@ func (r *Restart) Insert(ref ObjRef, p Ptr, k Kind) error {
 		}
 		return err
 	}
-	r.total.Inc()
+	s.objects.Add(1)
 	r.wake(ref)
 	if r.overtaken(cell, ref) {
 		return ErrClosed
@@ -197,6 +197,11 @@ func (r *Restart) existsError(ref ObjRef, have record) error {
 
 // find returns the record of ref, and where it is; absent if there is none.
 func (r *Restart) find(ref ObjRef) (*uint64, record) {
+	if cell := r.cell(ref); cell != nil {
+		if rec := load(cell); rec.state() != elsewhere {
+			return cell, rec
+		}
+	}
 	for {
 		before := r.cell(ref)
 		if cell := r.recordOf(ref); cell != nil {
@@ -224,12 +229,17 @@ func (r *Restart) place(ref ObjRef, p Ptr, rec record) (*uint64, error) {
 	if rec.beside() {
 		return cell, r.placeBeside(cell, ref, p, rec, exists)
 	}
+	return cell, r.placeAt(cell, ref, rec)
+}
+
+// placeAt publishes a record in its cell.
+func (r *Restart) placeAt(cell *uint64, ref ObjRef, rec record) error {
 	invariants.Step("restart: before publishing")
-	// Ordering: this step publishes the object; it succeeds for one thread only.
+	// Ordering: this step publishes the record; it succeeds for one thread only.
 	if !swap(cell, 0, rec) {
-		return nil, exists()
+		return fmt.Errorf("%w: objref %d", ErrExists, ref)
 	}
-	return cell, nil
+	return nil
 }
 
 // putBeside keeps the address of a claimed objref beside. An Insert that has lost
@@ -312,11 +322,19 @@ func (r *Restart) placeSparse(ref ObjRef, p Ptr, rec record, exists func() error
 	return cell, true, nil
 }
 
+// total returns the number of objects.
+func (r *Restart) total() (n int64) {
+	for i := range r.inFlight {
+		n += r.inFlight[i].objects.Load()
+	}
+	return n
+}
+
 // dense tells whether the array of ref's segment s may be made: it ends no further
 // than twice the number of objects there are, or a quarter of it would be in use.
 func (r *Restart) dense(s *segment, ref ObjRef) bool {
 	first, last := region.Segment(uint32(ref))
-	return int64(last) <= denseAlways+2*r.total.Value() ||
+	return int64(last) <= denseAlways+2*r.total() ||
 		len(s.refs)*4 >= int(last-first+1)
 }
 
@@ -405,7 +423,7 @@ func (r *Restart) Len() int {
 	if r.isClosed() {
 		return 0
 	}
-	return int(r.total.Value())
+	return int(r.total())
 }
 
 // Bytes returns the memory of all tables in bytes, as counted against MaxBytes.

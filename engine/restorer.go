@@ -22,10 +22,11 @@ type Restorer struct {
 	closed bool
 
 	claims  []*Claim // being created by this thread, each from within the one before
+	spare   []Claim  // for the next ones
 	waiting *waiter  // guarded by waitGraph.mu
 
-	// 128 bytes in all, so that no two handles share a cache line.
-	_ [64]byte
+	// 192 bytes in all, so that no two handles write one cache line.
+	_ [104]byte
 }
 
 // NestedMax is how many objects a thread may be creating at a time, each from within
@@ -108,13 +109,13 @@ func (h *Restorer) get(ctx context.Context, ref ObjRef, k Kind, create func(*Cla
 		return p, nil
 	}
 	for {
-		_, rec := h.r.find(ref)
+		cell, rec := h.r.find(ref)
 		if s := rec.state(); s != absent && s != claimed {
 			return h.r.fetch(ref, k)
 		} else if s == claimed && rec.kind() != k {
 			return 0, &KindError{Ref: ref, Have: rec.kind(), Want: k}
 		} else if s == absent && create != nil && h.mayCreate(ref, k) {
-			c, err := h.claim(ref, k)
+			c, err := h.claim(ref, k, cell)
 			if c != nil {
 				return c.run(create)
 			}

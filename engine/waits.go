@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 )
 
 // waitGraph is who waits for what. A handle waits for one object at most, and a
@@ -224,6 +225,12 @@ func (r *Restart) unregister(w *waiter) bool {
 
 // waitedStripes is over how many lines the number of waiters is spread, by objref.
 const waitedStripes = 64
+
+// waitedFor is the number of those who wait for some objects, on a line of its own.
+type waitedFor struct {
+	n atomic.Int64
+	_ [56]byte
+}
 
 // wake wakes those who wait for ref, whose record has just changed.
 func (r *Restart) wake(ref ObjRef) {
