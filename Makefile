@@ -7,7 +7,7 @@ FUZZFOR ?= 30s
 GO_NEEDS := 1.26
 RESULT_TARGETS := objhash,objhash-batch,index,index-batch,index-locked,xsync4,rwmutex-map,baseline-sized
 
-.PHONY: bench test race lint fuzz soak results clean check-go test32 examples
+.PHONY: bench test race lint fuzz soak results clean check-go test32 testbig examples
 
 # The main job: a comparison over a few profiles, on screen and in results/.
 bench: check-go
@@ -26,6 +26,12 @@ race: check-go
 # The core as a 32-bit program.
 test32: check-go
 	.ci/test32 $(CORE) ./bench/baseline ./bench/trace
+
+# The formats on a machine with the bytes the other way round.
+testbig: check-go
+	@qemu=$$(command -v qemu-s390x-static || command -v qemu-s390x) || \
+		{ echo "this machine runs no programs for s390x: install qemu-user-static" >&2; exit 1; }; \
+	CGO_ENABLED=0 GOARCH=s390x $(GO) test -short -run G22 -exec "$$qemu" ./engine ./bench/trace
 
 lint: check-go
 	@unformatted=$$(gofmt -l .); test -z "$$unformatted" || { echo "gofmt these files: $$unformatted"; exit 1; }
@@ -48,6 +54,7 @@ fuzz: check-go
 # Long jobs: hours on a slow machine.
 soak: check-go
 	$(GO) test -tags 'soak objhash_invariants' -timeout 6h $(CORE) ./bench/...
+	$(GO) test -run '^$$' -fuzz '^FuzzSnapshot$$' -fuzztime 10000000x ./engine
 	$(MAKE) fuzz FUZZFOR=10m
 
 # Measures everything under results/ again, in about ten minutes.
@@ -58,6 +65,8 @@ results: check-go
 		--objects 1e6 --threads 1,2 --trials 10 --json results/million.json > results/million.txt
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay \
 		--objects 10k --threads 1,2 --trials 6 --json results/small.json > results/small.txt
+	bin/crbench run --profile restart-in-order,restart-parallel,restart-fetch,audit,snapshot,drop-all \
+		--target objhash,baseline-sized --against baseline-sized --objects 1e6 --threads 1,2 --trials 10 --json results/restart.json > results/restart.txt
 
 clean:
 	rm -rf bin

@@ -27,6 +27,13 @@ type base struct {
 	met     *xsync.Counter
 }
 
+// A snapshot whose largest objref is sparseMin and more than sparseMax times the number
+// of its objects takes room out of proportion, which its owner must ask for.
+const (
+	sparseMin = 64 << 10
+	sparseMax = 64
+)
+
 // spanBytes is what a span of objrefs in a list is charged.
 const spanBytes = 8
 
@@ -47,7 +54,9 @@ const spanBytes = 8
 //
 // The kinds of s must be the first of o.Kinds, by name and number. s is not kept, and its
 // users, dump marks and holders are ignored. Memory: as for that many objects met, with
-// another entry in an index for each, in proportion to the largest objref as ever.
+// another entry in an index for each, in proportion to the largest objref as ever. s may
+// come from anywhere, so if that objref is out of proportion, more than 64 times the number
+// of objects, it is refused unless o.MaxBytes says how much there may be.
 //
 // Errors wrap [ErrInvalid], also if s does not fit o or is not sound in itself, as when
 // two objects have one address; or [ErrLimit].
@@ -57,6 +66,10 @@ func NewCheckpointFrom(o Options, s *Snapshot) (*Checkpoint, error) {
 	}
 	if err := s.check(o.Kinds); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
+	}
+	if n := len(s.Objects); n > 0 && o.MaxBytes == 0 && int64(s.Objects[n-1].Ref) > sparseMin+sparseMax*int64(n) {
+		return nil, fmt.Errorf("%w: a snapshot of %d objects with objref %d, for which there would have to be room; Options.MaxBytes says how much there may be",
+			ErrLimit, n, s.Objects[n-1].Ref)
 	}
 	c, err := NewCheckpoint(o)
 	if err != nil {

@@ -598,3 +598,37 @@ func TestG2_manyRounds(t *testing.T) {
 		t.Errorf("kinds %q, or nothing reserved, after many rounds", s.Kinds)
 	}
 }
+
+// A sparse snapshot, hostile or not, takes no room out of proportion unless that is
+// allowed, and then no more than that.
+func TestG25_sparseSnapshots(t *testing.T) {
+	kinds := []engine.KindOps{{}}
+	snapshot := func(refs ...engine.ObjRef) *engine.Snapshot {
+		s := &engine.Snapshot{Kinds: []string{""}}
+		for i, ref := range refs {
+			s.Objects = append(s.Objects, engine.SnapshotObject{Ref: ref, Object: engine.Object{Ptr: addr(i), Kind: 1}})
+		}
+		return s
+	}
+	for _, refs := range [][]engine.ObjRef{{math.MaxInt32}, {1, 1 << 20}, {64<<10 + 65}} {
+		_, err := engine.NewCheckpointFrom(engine.Options{Kinds: kinds}, snapshot(refs...))
+		wantErr(t, "a sparse snapshot", err, engine.ErrLimit)
+		_, err = engine.NewCheckpointFrom(engine.Options{Kinds: kinds, MaxBytes: 100 << 10}, snapshot(refs...))
+		wantErr(t, "a sparse snapshot within 100 KiB", err, engine.ErrLimit)
+	}
+	for _, refs := range [][]engine.ObjRef{{64<<10 + 64}, {1, 2, 60_000}} {
+		c, err := engine.NewCheckpointFrom(engine.Options{Kinds: kinds}, snapshot(refs...))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d := newDumper(t, c)
+		mustMeet(t, d, addr(len(refs)-1), 1, refs[len(refs)-1], true)
+		closeQuietly(t, d)
+		closeQuietly(t, c)
+	}
+	c, err := engine.NewCheckpointFrom(engine.Options{Kinds: kinds, MaxBytes: 64 << 20}, snapshot(1, 1<<20))
+	if err != nil {
+		t.Fatal(err)
+	}
+	closeQuietly(t, c)
+}
