@@ -57,7 +57,7 @@ soak: check-go
 	$(GO) test -run '^$$' -fuzz '^FuzzSnapshot$$' -fuzztime 10000000x ./engine
 	$(MAKE) fuzz FUZZFOR=10m
 
-# Measures everything under results/ again, in about ten minutes.
+# Measures everything under results/ again, in about a quarter of an hour.
 results: check-go
 	@mkdir -p bin results
 	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench

@@ -11,6 +11,8 @@ import (
 	"sync/atomic"
 	"time"
 
+	"github.com/puzpuzpuz/xsync/v4"
+
 	"github.com/objhash/objhash/bench/target"
 )
 
@@ -51,10 +53,10 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 			clear(p.refs)
 		}
 	}
-	var drops dropCount
+	drops := xsync.NewCounter() // threads that drop do not disturb each other
 	options := w.options(seed)
 	if w.Profile.has(Drop) {
-		options.Drop = drops.add
+		options.Drop = func(uint64) { drops.Inc() }
 	}
 	before := liveHeap()
 	t, err := spec.New(options)
@@ -101,7 +103,7 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 		return o, fmt.Errorf("close: %w", err)
 	}
 	o.Elapsed += time.Since(start)
-	if n := drops.sum(); n != int64(w.Distinct) {
+	if n := drops.Value(); n != int64(w.Distinct) {
 		return o, fmt.Errorf("%d references were dropped, of %d", n, w.Distinct)
 	}
 	return o, nil
@@ -152,21 +154,6 @@ func (w *Workload) snapshot(t target.Snapshotter) (phaseRun, error) {
 		err = fmt.Errorf("%d objects were read from the snapshot, of %d", n, w.Distinct)
 	}
 	return run, err
-}
-
-// dropCount counts drops from any thread, on several cache lines, by address.
-type dropCount [64]struct {
-	n atomic.Int64
-	_ [56]byte
-}
-
-func (c *dropCount) add(ptr uint64) { c[ptr>>6%64].n.Add(1) }
-
-func (c *dropCount) sum() (n int64) {
-	for i := range c {
-		n += c[i].n.Load()
-	}
-	return n
 }
 
 // liveHeap is the size of the Go objects that are alive. The collection it
