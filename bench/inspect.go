@@ -40,6 +40,9 @@ type Inspection struct {
 	MostShared  []SharedObject `json:"most_shared,omitempty"`
 	Holders     int            `json:"holders,omitempty"`
 	MostHolding []HolderTally  `json:"most_holding,omitempty"`
+
+	// What an audit found, if the snapshot was written with one.
+	Audit *engine.AuditReport `json:"audit,omitempty"`
 }
 
 // Tally counts objects.
@@ -114,6 +117,9 @@ func inspect(path string) (*Inspection, error) {
 			t := holders[h.ID]
 			holders[h.ID] = HolderTally{h.ID, t.Objects + 1, addUsers(t.Users, h.Users)}
 		}
+	}
+	if in.Audit = r.Audit(); in.Audit != nil {
+		in.Audit.EachEntry(func(e *engine.Entry) { e.KindName = printable(e.KindName) })
 	}
 	in.Holders = len(holders)
 	for _, h := range holders {
@@ -229,6 +235,10 @@ func (in *Inspection) writeTable(w io.Writer) error {
 			t.AppendRow(table.Row{fmt.Sprintf("%#x", h.ID), grouped(h.Objects), grouped(h.Users)})
 		}
 		p.printf("\n%s; those with the most users:\n%s\n", plural(in.Holders, "holder"), t.Render())
+	}
+	if in.Audit != nil && p.err == nil {
+		p.printf("\n")
+		return in.Audit.WriteText(w)
 	}
 	return p.err
 }

@@ -107,3 +107,50 @@ func TestInspectFileRefuses(t *testing.T) {
 		t.Errorf("no file: %v", err)
 	}
 }
+
+// What an audit found is told, if the snapshot was written with one.
+func TestInspectFileWithLeaks(t *testing.T) {
+	kinds := []engine.KindOps{{Name: "\x1bfile", Users: func(p engine.Ptr) int64 { return int64(p/4096) % 3 }}}
+	c, err := engine.NewCheckpoint(engine.Options{Kinds: kinds, TrackHolders: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer c.Close()
+	d := c.Dumper()
+	d.SetHolder(77)
+	for i := range 9 {
+		if _, _, err := d.Encounter(engine.Ptr(i+1)*4096, 1); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := d.Close(); err != nil {
+		t.Fatal(err)
+	}
+	var b, out bytes.Buffer
+	if err := c.WriteSnapshotAndAudit(&b, c.Audit()); err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "x.snapshot")
+	if err := os.WriteFile(path, b.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if err := bench.InspectFile(&out, path, false); err != nil {
+		t.Fatal(err)
+	}
+	for _, want := range []string{"3 leaks out, 3 leaks in", "0x2000", "0x3000", "77"} {
+		if !strings.Contains(out.String(), want) {
+			t.Errorf("no %q in\n%s", want, out.String())
+		}
+	}
+	if strings.Contains(out.String(), "\x1b") {
+		t.Errorf("what is not fit to print:\n%q", out.String())
+	}
+	out.Reset()
+	if err := bench.InspectFile(&out, path, true); err != nil {
+		t.Fatal(err)
+	}
+	var in bench.Inspection
+	if err := json.Unmarshal(out.Bytes(), &in); err != nil || in.Audit == nil || len(in.Audit.LeaksOut) != 3 {
+		t.Errorf("%v; audit %+v", err, in.Audit)
+	}
+}

@@ -126,6 +126,23 @@ func (c *Checkpoint) auditObject(r *AuditReport, pass *collected, ref ObjRef, o 
 	}
 }
 
+// EachEntry calls f for every entry, which it may change.
+func (r *AuditReport) EachEntry(f func(*Entry)) {
+	for _, h := range r.headings() {
+		for i := range *h.entries {
+			f(&(*h.entries)[i])
+		}
+	}
+}
+
+// findings returns the number of entries under all headings.
+func (r *AuditReport) findings() (n int) {
+	for _, h := range r.headings() {
+		n += len(*h.entries)
+	}
+	return n
+}
+
 // headings returns the lists of entries with what they mean.
 func (r *AuditReport) headings() []heading {
 	return []heading{

@@ -39,7 +39,7 @@ func (c *Checkpoint) WriteSnapshotWith(w io.Writer, holders func(ObjRef) []Holde
 				}
 			}
 		}
-	})
+	}, nil)
 }
 
 // EncodeSnapshot writes s, sound or not, as a context with these objects would.

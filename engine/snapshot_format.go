@@ -43,6 +43,8 @@ import (
 //	3     keys           keys      for each: objref u32, length u32, key (1 byte or more)
 //	4     holders,       objects   for each: objref u32, n u32 (1 or more), then n times
 //	      optional                 holder u64, users u64, by ascending holder
+//	6     audit,         findings  an [AuditReport] in JSON; at most one
+//	      optional
 //	5     trailer        0         objects u64, reserved objrefs u64, sections u64, and a
 //	                               checksum u64 over the checksums of those sections
 //
@@ -83,6 +85,7 @@ const (
 	sectionKeys
 	sectionHolders
 	sectionTrailer
+	sectionAudit
 )
 
 // sectionOptional is the flag of sections that may be skipped.
@@ -90,7 +93,7 @@ const sectionOptional = 1
 
 // flags returns the flags of a section of a known type.
 func (t sectionType) flags() uint16 {
-	if t == sectionHolders {
+	if t == sectionHolders || t == sectionAudit {
 		return sectionOptional
 	}
 	return 0
@@ -103,6 +106,7 @@ var _ [1]struct{} = [len(snapshotMagic) - 7]struct{}{}
 type Snapshot struct {
 	Kinds   []string         // names: Kind(i+1) is Kinds[i]
 	Objects []SnapshotObject // by ascending objref
+	Audit   *AuditReport     // nil: it was written without one
 }
 
 // SnapshotObject is one object of a snapshot, or, with [Reserved] among its flags, an

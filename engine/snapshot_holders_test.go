@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"bytes"
+	"encoding/json"
 	"math/rand/v2"
 	"reflect"
 	"slices"
@@ -124,5 +125,60 @@ func TestAudit_ofARound(t *testing.T) {
 	}
 	if len(r.NotDumped) != 100 || len(r.LeaksOut) != 0 {
 		t.Errorf("%d not dumped, %d leaks out", len(r.NotDumped), len(r.LeaksOut))
+	}
+}
+
+// G22: a report that is written with a snapshot is read back as it was, and one that is
+// not sound is refused.
+func TestG22_snapshotWithAnAudit(t *testing.T) {
+	o := engine.Options{TrackHolders: true, Kinds: []engine.KindOps{{Name: "a", Users: func(p engine.Ptr) int64 { return int64(p) / 64 % 3 }}}}
+	c := newCheckpoint(t, o)
+	for w := range 3 {
+		d := newDumper(t, c)
+		d.SetHolder(uint64(w))
+		for i := range 5_000 {
+			if _, _, err := d.Encounter(addr(i), 1); err != nil {
+				t.Fatal(err)
+			}
+			if _, _, err := d.EncounterKey([]byte{1, byte(i), byte(i >> 8)}, 1); err != nil {
+				t.Fatal(err)
+			}
+		}
+		closeQuietly(t, d)
+	}
+	report := c.Audit()
+	if report.OK() {
+		t.Fatal("nothing leaks")
+	}
+	for _, want := range []*engine.AuditReport{nil, {}, report, report.Without(engine.Allow{Kinds: []engine.Kind{1}})} {
+		var b bytes.Buffer
+		if err := c.WriteSnapshotAndAudit(&b, want); err != nil {
+			t.Fatal(err)
+		}
+		whole := bytes.Clone(b.Bytes())
+		s, err := engine.ReadSnapshot(&b)
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := json.Marshal(s.Audit)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if text, _ := json.Marshal(want); !bytes.Equal(got, text) || len(s.Objects) != 10_000 {
+			t.Errorf("%d objects; audit %s; want %s", len(s.Objects), got, text)
+		}
+		rng := rand.New(rand.NewPCG(22, 2))
+		for range 200 {
+			i := len(whole) - 1 - rng.IntN(min(len(whole), 4_000)) // the audit is at the end
+			bit := byte(1) << rng.IntN(8)
+			whole[i] ^= bit
+			_, err := engine.ReadSnapshot(bytes.NewReader(whole))
+			wantErr(t, "a changed snapshot", err, engine.ErrSnapshot)
+			whole[i] ^= bit
+		}
+	}
+	closeQuietly(t, c)
+	if err := c.WriteSnapshotAndAudit(&bytes.Buffer{}, report); err == nil {
+		t.Error("a closed context has been written")
 	}
 }

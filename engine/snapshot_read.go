@@ -3,6 +3,7 @@ package engine
 import (
 	"bytes"
 	"encoding/binary"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -20,7 +21,7 @@ import (
 // is sound by itself: its objref is larger than the one before, its kind is in the table
 // of kinds, its flags fit each other. Whether two objects have one address or key is not
 // looked at; [NewCheckpointFrom] does that. Memory is bounded by what was read of r, not
-// by what that claims: 15 bytes for each byte.
+// by what that claims: 15 bytes for each byte, 100 for those of an audit.
 func ReadSnapshot(r io.Reader) (*Snapshot, error) {
 	sr, err := NewSnapshotReader(r)
 	if err != nil {
@@ -37,6 +38,7 @@ func ReadSnapshot(r io.Reader) (*Snapshot, error) {
 		}
 		s.Objects = append(s.Objects, o)
 	}
+	s.Audit = sr.Audit()
 	return s, nil
 }
 
@@ -62,6 +64,7 @@ type SnapshotReader struct {
 	keyed   int // no entry before this one waits for its key
 	held    int // no entry before this one can have holders
 
+	audit    *AuditReport
 	last     ObjRef
 	objects  uint64
 	reserved uint64
@@ -99,6 +102,10 @@ func NewSnapshotReader(r io.Reader) (*SnapshotReader, error) {
 
 // Kinds returns the names of the kinds: Kind(i+1) is Kinds()[i].
 func (s *SnapshotReader) Kinds() []string { return s.kinds }
+
+// Audit returns the report that is in the snapshot, nil if there is none. It comes after
+// the objects: All must have been through them.
+func (s *SnapshotReader) Audit() *AuditReport { return s.audit }
 
 // All yields all objects and reserved objrefs, by objref, and checks the rest of the
 // snapshot while it goes. At an error it yields that, and ends; only without one were
@@ -207,7 +214,7 @@ func (s *SnapshotReader) section() error {
 // foundWrong returns what is wrong with a head, as far as it can be told without the
 // section's bytes; "" if nothing is.
 func (h *sectionHead) foundWrong() string {
-	known := h.kind >= sectionKinds && h.kind <= sectionTrailer
+	known := h.kind >= sectionKinds && h.kind <= sectionAudit
 	n := uint64(h.count)
 	var atLeast uint64 // for what count says there is
 	switch h.kind {
@@ -264,6 +271,8 @@ func (s *SnapshotReader) nextBlock() ([]SnapshotObject, error) {
 			err = s.readKeys()
 		case sectionHolders:
 			err = s.readHolders()
+		case sectionAudit:
+			err = s.readAudit()
 		case sectionTrailer:
 			if err = s.complete(); err == nil {
 				err = s.readTrailer()
@@ -434,6 +443,27 @@ func (s *SnapshotReader) readHolders() error {
 		s.held++
 	}
 	return s.rest(&c)
+}
+
+func (s *SnapshotReader) readAudit() error {
+	if s.audit != nil {
+		return s.wrong(s.at, "a second audit")
+	}
+	c := s.payload()
+	r := &AuditReport{}
+	d := json.NewDecoder(bytes.NewReader(c.b))
+	d.DisallowUnknownFields()
+	err := d.Decode(r)
+	switch {
+	case err != nil:
+		return s.wrong(c.at+d.InputOffset(), "the audit: %v", err)
+	case d.InputOffset() != int64(len(c.b)):
+		return s.wrong(c.at+d.InputOffset(), "%d bytes after the audit", int64(len(c.b))-d.InputOffset())
+	case r.findings() != int(s.head.count):
+		return s.wrong(s.at, "an audit with %d findings; there are %d", s.head.count, r.findings())
+	}
+	s.audit = r
+	return nil
 }
 
 // readTrailer reads the end.

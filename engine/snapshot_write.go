@@ -2,6 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
+	"encoding/json"
 	"fmt"
 	"io"
 	"iter"
@@ -29,10 +30,20 @@ func (c *Checkpoint) WriteSnapshot(w io.Writer) error {
 	if c.isClosed() {
 		return ErrClosed
 	}
-	return c.writeSnapshot(w, c.holdersByObject())
+	return c.writeSnapshot(w, c.holdersByObject(), nil)
 }
 
-func (c *Checkpoint) writeSnapshot(w io.Writer, holders holdersOf) error {
+// WriteSnapshotAndAudit is WriteSnapshot with what an audit of c has found in it, for
+// whoever wants to know later which objects leaked and who held them. r may be less than
+// [Checkpoint.Audit] returned ([AuditReport.Without]); nil is none.
+func (c *Checkpoint) WriteSnapshotAndAudit(w io.Writer, r *AuditReport) error {
+	if c.isClosed() {
+		return ErrClosed
+	}
+	return c.writeSnapshot(w, c.holdersByObject(), r)
+}
+
+func (c *Checkpoint) writeSnapshot(w io.Writer, holders holdersOf, audit *AuditReport) error {
 	names := make([]string, len(c.kinds))
 	for i, k := range c.kinds {
 		names[i] = k.Name
@@ -53,6 +64,9 @@ func (c *Checkpoint) writeSnapshot(w io.Writer, holders holdersOf) error {
 	}
 	if err == nil {
 		err = e.finishBlock()
+	}
+	if err == nil && audit != nil {
+		err = e.audit(audit)
 	}
 	// Close takes records away only after it has said so: if it has not, all were there.
 	if err == nil && c.isClosed() {
@@ -269,6 +283,17 @@ func (l *sectionList) flush() {
 func (l *sectionList) end() error {
 	l.flush()
 	return l.err
+}
+
+// audit writes a report.
+func (e *snapshotEncoder) audit(r *AuditReport) error {
+	text, err := json.Marshal(r)
+	if err != nil {
+		return err
+	}
+	e.open()
+	e.buf = append(e.buf, text...)
+	return e.write(sectionAudit, r.findings())
 }
 
 // trailer ends the snapshot.
