@@ -12,8 +12,8 @@ func newInspect() *cobra.Command {
 		Use:   "inspect FILE",
 		Short: "Show what is in the snapshot of a checkpoint's table",
 		Long: `inspect reads a snapshot that a checkpoint wrote, checks it to the last byte, and
-shows its objects and users by kind, the objects that are shared most and, if the
-checkpoint tracked them, the holders that have most.`,
+shows its objects and users by kind, the objects that are shared most, the holders that
+have most if the checkpoint tracked them, and what leaked if it was written with an audit.`,
 		Example: `  crbench inspect round1.snapshot
   crbench inspect round1.snapshot --json`,
 		Args: cobra.ExactArgs(1),
