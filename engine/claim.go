@@ -53,6 +53,9 @@ func (c *Claim) Ref() ObjRef {
 // somebody else was faster.
 func (h *Restorer) claim(ref ObjRef, k Kind, cell *uint64) (*Claim, error) {
 	r := h.r
+	if h.closed { // by MayCreate
+		return nil, ErrClosed
+	}
 	if len(h.claims) >= NestedMax {
 		return nil, fmt.Errorf("%w: objref %d would be created within %d others", ErrLimit, ref, len(h.claims))
 	}

@@ -150,21 +150,18 @@ func (c *core) drop(p Ptr, k Kind, last bool) {
 	}
 }
 
-// abandon takes back an object that was grabbed and recorded, but never published.
-// It returns false if Close has come first, and drops the reference: then the record,
-// and what is kept beside it, must stay as they are.
-func (c *core) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) bool {
+// unrecord takes the record of an object back that was never published, and tells of
+// what kind it was. It returns false if Close has come first, and drops the reference:
+// then the record, and what is kept beside it, must stay as they are.
+func (c *core) unrecord(cell *uint64, ref ObjRef) (Kind, bool) {
 	r := load(cell)
-	k := r.kind()
 	if r.state() != held || !swap(cell, r, 0) {
-		return false
+		return 0, false
 	}
 	if r.beside() {
 		c.side.remove(ref)
 	}
-	c.dismiss()
-	c.drop(p, k, last)
-	return true
+	return r.kind(), true
 }
 
 // overtaken drops the reference of a published object whose context was closed

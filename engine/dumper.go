@@ -179,11 +179,21 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 	return ref, true, nil
 }
 
-// abandon takes an object back that was recorded under d.next, which the next object
-// gets, unless Close needs it.
+// abandon takes an object back that was grabbed and recorded under d.next, but never
+// published. The next object gets its objref, unless Close needs the record, or
+// EndCollect may have taken it for that of an object that was met.
+//
+// Ordering: EndCollect stores past before it looks at records. If it saw this one, the
+// load here, after the record is gone, sees past.
 func (d *Dumper) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) {
-	if !d.c.abandon(cell, ref, p, last) {
+	c := d.c
+	k, mine := c.unrecord(cell, ref)
+	if !mine || c.past.Load() {
 		d.next++
+	}
+	if mine {
+		c.dismiss()
+		c.drop(p, k, last)
 	}
 }
 

@@ -187,12 +187,13 @@ func (c *Checkpoint) holdersByObject() holdersOf {
 		return func(yield func(ObjRef, []Holder) bool) {
 			var holders []Holder
 			for ref := int64(first); ref <= int64(last) && ref < int64(end); ref++ {
-				if !load(c.cell(ObjRef(ref))).isObject() {
-					continue // reserved
-				}
 				begin := uint64(0)
 				if ref > 0 {
 					begin = ends[ref-1]
+				}
+				// An objref that nobody met may have no record; a reserved one is no object.
+				if begin == ends[ref] || !load(c.cell(ObjRef(ref))).isObject() {
+					continue
 				}
 				holders = holders[:0]
 				for _, id := range ids[begin:ends[ref]] {

@@ -48,9 +48,10 @@ const spanBytes = 8
 //
 // Identity is all that is compared. If the address or key of an object of s is met under
 // another kind before, or at the moment when, it is met under its own, the old object is
-// gone, and whoever has the address then gets an objref of its own. If the kinds are
-// equal too, it is the same object: where addresses are used again between rounds, take
-// those objects out of s before, or use keys with a generation.
+// gone, even if that encounter fails for lack of memory, and whoever has the address then
+// gets an objref of its own. If the kinds are equal too, it is the same object: where
+// addresses are used again between rounds, take those objects out of s before, or use keys
+// with a generation.
 //
 // The kinds of s must be the first of o.Kinds, by name and number. s is not kept, and its
 // users, dump marks and holders are ignored. Memory: as for that many objects met, with

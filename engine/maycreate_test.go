@@ -123,3 +123,29 @@ func TestMayCreate_fates(t *testing.T) {
 		wantPtr(t, "Restore", p, err, addr(1))
 	}
 }
+
+// A handle that MayCreate has closed creates nothing, waits for nothing, and leaves the
+// others' waiting alone.
+func TestMayCreate_closesTheHandle(t *testing.T) {
+	for _, may := range []bool{false, true} {
+		var h *engine.Restorer
+		r := newRestart(t, engine.Options{Kinds: []engine.KindOps{{}}, MayCreate: func(engine.ObjRef, engine.Kind, uint64) bool {
+			closeQuietly(t, h)
+			return may
+		}})
+		h = r.Restorer()
+		other := r.Restorer()
+		p, err := h.Restore(t.Context(), 1, 1, func(*engine.Claim) (engine.Ptr, error) {
+			t.Error("create ran")
+			return addr(1), nil
+		})
+		if p != 0 {
+			t.Errorf("Restore = %#x", p)
+		}
+		wantErr(t, "Restore with a handle that MayCreate closed", err, engine.ErrClosed)
+		if registered, counted := r.Waiting(); registered != 0 || counted != 0 {
+			t.Errorf("%d waiters, %d counted", registered, counted)
+		}
+		closeQuietly(t, other)
+	}
+}

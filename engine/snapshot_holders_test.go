@@ -182,3 +182,33 @@ func TestG22_snapshotWithAnAudit(t *testing.T) {
 		t.Error("a closed context has been written")
 	}
 }
+
+// The base of a round may have gaps that nobody made records for.
+func TestG22_snapshotOfAHolderWithGaps(t *testing.T) {
+	o := engine.Options{TrackHolders: true, Kinds: []engine.KindOps{{}}}
+	base := &engine.Snapshot{Kinds: []string{""}}
+	for i, ref := range []engine.ObjRef{1, 5_000, 60_000} {
+		base.Objects = append(base.Objects, engine.SnapshotObject{Ref: ref, Object: engine.Object{Ptr: addr(i), Kind: 1}})
+	}
+	c, err := engine.NewCheckpointFrom(o, base)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer closeQuietly(t, c)
+	d := newDumper(t, c)
+	d.SetHolder(7)
+	mustMeet(t, d, addr(0), 1, 1, true)
+	mustMeet(t, d, addr(2), 1, 60_000, true)
+	closeQuietly(t, d)
+	var b bytes.Buffer
+	if err := c.WriteSnapshot(&b); err != nil {
+		t.Fatal(err)
+	}
+	s, err := engine.ReadSnapshot(&b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(s.Objects) != 2 || s.Objects[1].Ref != 60_000 || !slices.Equal(s.Objects[1].Holders, []engine.Holder{{ID: 7, Users: 1}}) {
+		t.Errorf("objects: %+v", s.Objects)
+	}
+}

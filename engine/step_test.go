@@ -480,3 +480,31 @@ func TestG6_recordAndIdentityOfOneObject(t *testing.T) {
 		t.Errorf("Object(2) = %+v; want address %#x and kind 2", read, wide(2))
 	}
 }
+
+// The objref of an object that was about to lose its race when the collect pass ended
+// does not make the next object look as if it had been met in that pass.
+func TestAudit_lateAfterALostRace(t *testing.T) {
+	c := newCheckpoint(t, engine.Options{Kinds: []engine.KindOps{{Users: func(engine.Ptr) int64 { return 1 }}}})
+	loser, winner := newDumper(t, c), newDumper(t, c)
+	mustMeet(t, loser, addr(1), 1, 1, true)
+	racing := true
+	t.Cleanup(invariants.OnStep(func(step string) {
+		if step == "encounter: before publishing" && racing {
+			racing = false
+			mustMeet(t, winner, addr(2), 1, 65, true)
+			if err := c.EndCollect(); err != nil {
+				t.Error(err)
+			}
+		}
+	}))
+	mustMeet(t, loser, addr(2), 1, 65, false)
+	if _, first, err := loser.Encounter(addr(3), 1); !first || err != nil {
+		t.Fatalf("Encounter: first %t, %v", first, err)
+	}
+	closeQuietly(t, loser)
+	closeQuietly(t, winner)
+	r := c.Audit()
+	if len(r.Late) != 1 || r.Late[0].Ptr != addr(3) || len(r.LeaksOut) != 0 {
+		t.Errorf("late %+v, leaks out %+v; want the third object late alone", r.Late, r.LeaksOut)
+	}
+}

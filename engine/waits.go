@@ -93,6 +93,9 @@ func cancelled(ctx context.Context, ref ObjRef) error {
 // nil) or no sense in it.
 func (h *Restorer) register(ref ObjRef) (*waiter, error) {
 	r, g := h.r, &h.r.waits
+	if h.closed { // by MayCreate, or the methods of a context of the caller's own
+		return nil, ErrClosed
+	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	n := &r.waitedFor[ref%waitedStripes].n
