@@ -109,10 +109,7 @@ func (w *Workload) restart(ctx context.Context, spec target.Spec, seed uint64, s
 		}
 	}
 	if size {
-		o.Bytes, o.Exact = t.Bytes(), true
-		if o.Bytes == target.BytesUnknown {
-			o.Bytes, o.Exact = liveHeap()-before, false
-		}
+		o.measure(t, before)
 	}
 	if created != w.Distinct {
 		return o, fmt.Errorf("%d objects were created, of %d", created, w.Distinct)

@@ -89,10 +89,7 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 		v.counts = append(v.counts, run.count)
 	}
 	if size {
-		o.Bytes, o.Exact = t.Bytes(), true
-		if o.Bytes == target.BytesUnknown {
-			o.Bytes, o.Exact = liveHeap()-before, false
-		}
+		o.measure(t, before)
 	}
 	if err := v.verify(t); err != nil || !w.Profile.has(Drop) {
 		return o, err
@@ -107,6 +104,14 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 		return o, fmt.Errorf("%d references were dropped, of %d", n, w.Distinct)
 	}
 	return o, nil
+}
+
+// measure finds the size of a table for which the live heap was before bytes.
+func (o *Outcome) measure(t interface{ Bytes() int64 }, before int64) {
+	o.Bytes, o.Exact = t.Bytes(), true
+	if o.Bytes == target.BytesUnknown {
+		o.Bytes, o.Exact = liveHeap()-before, false
+	}
 }
 
 // phase does one phase.

@@ -163,6 +163,9 @@ func (c *Checkpoint) Object(ref ObjRef) (Object, bool) {
 	for {
 		r := load(cell)
 		invariants.Step("object: after the record")
+		if !r.isObject() {
+			return Object{}, false
+		}
 		o, ok := c.describe(ref, r)
 		// A record is written before its object is published. Whether that has happened,
 		// and not to another thread's record of the same object, the index knows. An
@@ -182,11 +185,9 @@ func (c *Checkpoint) Object(ref ObjRef) (Object, bool) {
 	}
 }
 
-// describe returns what a record says of its object.
+// describe returns what the record of an object, or of one that is expected or gone,
+// says of it. It returns false if what belongs to the record is not there any more.
 func (c *Checkpoint) describe(ref ObjRef, r record) (Object, bool) {
-	if !r.isObject() {
-		return Object{}, false
-	}
 	o := Object{Ptr: r.ptr(), Kind: r.kind(), Flags: r.flags()}
 	if r.beside() {
 		id, ok := c.side.get(ref)
@@ -237,18 +238,16 @@ func (c *Checkpoint) All() iter.Seq2[ObjRef, Object] {
 		if c.isClosed() {
 			return
 		}
-		last, moving := c.leases.moving()
 		for ref, r := range c.recorded() {
-			for len(moving) > 0 && moving[0].last < uint32(ref) {
-				moving = moving[1:]
-			}
-			settled := uint32(ref) <= last && (len(moving) == 0 || uint32(ref) < moving[0].first)
 			var o Object
-			var ok bool
-			if !settled || r.beside() {
+			ok := r.isObject()
+			switch {
+			case !ok:
+			case !r.settled || r.beside():
 				o, ok = c.Object(ref)
-			} else if o, ok = c.describe(ref, r); ok {
+			default:
 				// It is published, so there is no need to ask the index for it.
+				o, ok = c.describe(ref, r.record)
 				o.Users = c.counts.Count(int32(ref))
 			}
 			// Close takes records away only after it has said so.
@@ -259,15 +258,27 @@ func (c *Checkpoint) All() iter.Seq2[ObjRef, Object] {
 	}
 }
 
+// recordFound is a record, and whether it is settled: then it is, if it is one of an
+// object, that of a published object.
+type recordFound struct {
+	record
+	settled bool
+}
+
 // recorded yields, by objref, all records that are not absent.
-func (c *Checkpoint) recorded() iter.Seq2[ObjRef, record] {
-	return func(yield func(ObjRef, record) bool) {
+func (c *Checkpoint) recorded() iter.Seq2[ObjRef, recordFound] {
+	return func(yield func(ObjRef, recordFound) bool) {
 		if c.isClosed() {
 			return
 		}
-		for _, s := range c.made(c.leases.largest()) {
+		last, moving := c.leases.moving()
+		for _, s := range c.made(last) {
 			for ref := s.first; ref <= s.last; ref++ {
-				if r := load(c.cell(ObjRef(ref))); r != 0 && !yield(ObjRef(ref), r) {
+				for len(moving) > 0 && moving[0].last < ref {
+					moving = moving[1:]
+				}
+				r := load(c.records.Made(ref))
+				if r != 0 && !yield(ObjRef(ref), recordFound{r, len(moving) == 0 || ref < moving[0].first}) {
 					return
 				}
 			}

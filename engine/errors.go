@@ -55,8 +55,11 @@ func (e KindError) Error() string {
 }
 
 // As lets errors.As fill a KindError as well as a *KindError.
-func (e *KindError) As(target any) bool {
-	t, ok := target.(*KindError)
+func (e *KindError) As(target any) bool { return fill(target, e) }
+
+// fill sets what target points to, if that is of e's type.
+func fill[E any](target any, e *E) bool {
+	t, ok := target.(*E)
 	if ok {
 		*t = *e
 	}

@@ -364,7 +364,8 @@ func (c *Checkpoint) Diff() iter.Seq[Difference] {
 			inBase := len(old) > 0 && old[0].first <= uint32(ref)
 			diff := Difference{Ref: ref, Change: New}
 			if inBase && !r.isObject() {
-				diff.Change, diff.Object = Gone, c.gone(ref, r)
+				diff.Change = Gone
+				diff.Object, _ = c.describe(ref, r.record)
 			} else {
 				if inBase {
 					diff.Change = Again
@@ -379,18 +380,4 @@ func (c *Checkpoint) Diff() iter.Seq[Difference] {
 			}
 		}
 	}
-}
-
-// gone describes an object of the base that has not been met.
-func (c *Checkpoint) gone(ref ObjRef, r record) Object {
-	o := Object{Ptr: r.ptr(), Kind: r.kind()}
-	if r.beside() {
-		id, _ := c.side.get(ref)
-		o.Ptr = id.ptr
-		if id.ptr == 0 {
-			o.Key = []byte(id.key)
-			o.Flags = Keyed
-		}
-	}
-	return o
 }

@@ -117,13 +117,6 @@ func (p *leasePool) close() uint32 {
 	return p.next - 1
 }
 
-// largest returns the largest objref ever given out.
-func (p *leasePool) largest() uint32 {
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	return p.next - 1
-}
-
 // moving returns the largest objref ever given out, and, in order, the ranges in which
 // handles may make, or take back, records from now on. All other records of objects, up
 // to that objref, are of published ones: their leases have ended.

@@ -48,14 +48,7 @@ func TestG22_snapshotHasTheHolders(t *testing.T) {
 		}
 		closeQuietly(t, d)
 	}
-	var b bytes.Buffer
-	if err := c.WriteSnapshot(&b); err != nil {
-		t.Fatal(err)
-	}
-	s, err := engine.ReadSnapshot(&b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := readSnapshot(t, writeSnapshot(t, c))
 	objects := 0
 	for _, o := range s.Objects {
 		if o.Flags&engine.Reserved != 0 {
@@ -91,14 +84,7 @@ func TestAudit_ofARound(t *testing.T) {
 		mustMeet(t, d, addr(i), 1, engine.ObjRef(i+1), true)
 	}
 	closeQuietly(t, d)
-	var b bytes.Buffer
-	if err := c.WriteSnapshot(&b); err != nil {
-		t.Fatal(err)
-	}
-	s, err := engine.ReadSnapshot(&b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := readSnapshot(t, writeSnapshot(t, c))
 	next, err := engine.NewCheckpointFrom(o, s)
 	if err != nil {
 		t.Fatal(err)
@@ -200,14 +186,7 @@ func TestG22_snapshotOfAHolderWithGaps(t *testing.T) {
 	mustMeet(t, d, addr(0), 1, 1, true)
 	mustMeet(t, d, addr(2), 1, 60_000, true)
 	closeQuietly(t, d)
-	var b bytes.Buffer
-	if err := c.WriteSnapshot(&b); err != nil {
-		t.Fatal(err)
-	}
-	s, err := engine.ReadSnapshot(&b)
-	if err != nil {
-		t.Fatal(err)
-	}
+	s := readSnapshot(t, writeSnapshot(t, c))
 	if len(s.Objects) != 2 || s.Objects[1].Ref != 60_000 || !slices.Equal(s.Objects[1].Holders, []engine.Holder{{ID: 7, Users: 1}}) {
 		t.Errorf("objects: %+v", s.Objects)
 	}

@@ -50,16 +50,12 @@ func (c *Checkpoint) writeSnapshot(w io.Writer, holders holdersOf, audit *AuditR
 	}
 	e := newSnapshotEncoder(w, holders)
 	err := e.start(names)
-	last, moving := c.leases.moving()
-	for _, s := range c.made(last) {
-		for ref := s.first; ref <= s.last && err == nil; ref++ {
-			for len(moving) > 0 && moving[0].last < ref {
-				moving = moving[1:]
-			}
-			if r := load(c.records.Made(ref)); r != 0 {
-				settled := len(moving) == 0 || ref < moving[0].first
-				err = c.encode(e, ObjRef(ref), r, settled)
-			}
+	for ref, r := range c.recorded() {
+		if err == nil {
+			err = c.encode(e, ref, r)
+		}
+		if err != nil {
+			break
 		}
 	}
 	if err == nil {
@@ -82,15 +78,14 @@ func (c *Checkpoint) writeSnapshot(w io.Writer, holders holdersOf, audit *AuditR
 	return nil
 }
 
-// encode encodes what ref, whose record is r, stands for, if anything. settled tells that
-// a record of an object is that of a published object.
-func (c *Checkpoint) encode(e *snapshotEncoder, ref ObjRef, r record, settled bool) error {
+// encode encodes what ref, whose record is r, stands for, if anything.
+func (c *Checkpoint) encode(e *snapshotEncoder, ref ObjRef, r recordFound) error {
 	switch {
 	case r.state() == reserved:
 		return e.object(ref, 0, 0, Reserved, 0)
 	case !r.isObject():
 		return nil
-	case settled && !r.beside():
+	case r.settled && !r.beside():
 		return e.object(ref, r.ptr(), r.kind(), r.flags(), c.counts.Count(int32(ref)))
 	}
 	o, ok := c.Object(ref)

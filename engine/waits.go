@@ -270,13 +270,7 @@ func (e CycleError) Error() string {
 }
 
 // As lets errors.As fill a CycleError as well as a *CycleError.
-func (e *CycleError) As(target any) bool {
-	t, ok := target.(*CycleError)
-	if ok {
-		*t = *e
-	}
-	return ok
-}
+func (e *CycleError) As(target any) bool { return fill(target, e) }
 
 // StallError reports that every open [Restorer] of a context waited, so that nobody
 // was left to create what they waited for. Each of them gets it.
@@ -312,10 +306,4 @@ func (e StallError) Error() string {
 }
 
 // As lets errors.As fill a StallError as well as a *StallError.
-func (e *StallError) As(target any) bool {
-	t, ok := target.(*StallError)
-	if ok {
-		*t = *e
-	}
-	return ok
-}
+func (e *StallError) As(target any) bool { return fill(target, e) }
