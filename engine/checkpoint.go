@@ -54,7 +54,7 @@ func NewCheckpoint(o Options) (*Checkpoint, error) {
 		if strategy == nil {
 			strategy = refcount.Log{}
 		}
-		c.counts, err = strategy.New(c.arena)
+		c.counts, err = strategy.New(refcount.Config{Arena: c.arena})
 	}
 	if err != nil {
 		c.release()

@@ -12,7 +12,6 @@ import (
 	"time"
 
 	"github.com/objhash/objhash/engine"
-	"github.com/objhash/objhash/internal/region"
 	"github.com/objhash/objhash/refcount"
 )
 
@@ -359,8 +358,8 @@ func (f fate) wantFate(t testing.TB, what string, e ending) {
 }
 
 // settings are the contexts that the guarantees are tested on: as small as can be,
-// so that everything collides and grows; as they come; and presized. perHandle
-// takes the way of every strategy that is not Atomic.
+// so that everything collides and grows; as they come; presized; and with another strategy
+// than the default.
 var settings = []struct {
 	name    string
 	options engine.Options
@@ -368,7 +367,7 @@ var settings = []struct {
 	{"shards=1", engine.Options{Shards: 1, Seed: 1}},
 	{"shards=auto", engine.Options{}},
 	{"shards=64/presized", engine.Options{Shards: 64, ExpectedObjects: 10_000}},
-	{"shards=2/count=perhandle", engine.Options{Shards: 2, Count: perHandle{}}},
+	{"shards=2/count=atomic", engine.Options{Shards: 2, Count: refcount.Atomic{}}},
 }
 
 // forEachSetting runs f as a subtest for each of settings. f must end within patience:
@@ -387,61 +386,26 @@ func with(o engine.Options, l *ledger) engine.Options {
 	return o
 }
 
-// perHandle is a counting strategy that counts in the handle and flushes on Close.
-type perHandle struct{}
-
-func (perHandle) Name() string { return "perhandle" }
-
-func (perHandle) New(*region.Arena) (refcount.Counter, error) {
-	return &flushed{counts: map[int32]int64{}}, nil
-}
-
-type flushed struct {
-	mu     sync.Mutex
-	counts map[int32]int64
-}
-
-func (f *flushed) Grow(first, last int32) error { return nil }
-
-func (f *flushed) Handle() refcount.Handle {
-	return &unflushed{to: f, counts: map[int32]int64{}}
-}
-
-func (f *flushed) Count(ref int32) int64 {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	return f.counts[ref]
-}
-
-type unflushed struct {
-	to     *flushed
-	counts map[int32]int64
-}
-
-func (u *unflushed) Inc(ref int32) { u.counts[ref]++ }
-
-func (u *unflushed) Close() {
-	u.to.mu.Lock()
-	defer u.to.mu.Unlock()
-	for ref, n := range u.counts {
-		u.to.counts[ref] += n
-	}
-	clear(u.counts)
-}
-
 // onInc is a counting strategy whose handles call it, with each objref counted.
 type onInc func(ref int32)
 
 func (onInc) Name() string { return "hooked" }
 
-func (h onInc) New(*region.Arena) (refcount.Counter, error) { return hooked{h}, nil }
+func (onInc) Traits() refcount.Traits { return refcount.Traits{} }
+
+func (h onInc) New(refcount.Config) (refcount.Counter, error) { return hooked{h}, nil }
 
 type hooked struct{ inc func(int32) }
 
 func (hooked) Grow(first, last int32) error { return nil }
 func (h hooked) Handle() refcount.Handle    { return h }
 func (hooked) Count(int32) int64            { return 0 }
+func (hooked) Barrier()                     {}
+func (hooked) Bytes() int64                 { return 0 }
 func (h hooked) Inc(ref int32)              { h.inc(ref) }
+func (h hooked) TryInc(ref int32) bool      { h.inc(ref); return true }
+func (hooked) Dec(int32)                    {}
+func (hooked) Flush()                       {}
 func (hooked) Close()                       {}
 
 // wantInOrder checks all that must hold of a context whenever nobody writes: G7,

@@ -7,7 +7,6 @@ import (
 	"testing"
 
 	"github.com/objhash/objhash/engine"
-	"github.com/objhash/objhash/internal/region"
 	"github.com/objhash/objhash/refcount"
 )
 
@@ -58,8 +57,10 @@ func TestInvalid_countStrategyFails(t *testing.T) {
 
 type sickStrategy struct{}
 
-func (sickStrategy) Name() string                                { return "sick" }
-func (sickStrategy) New(*region.Arena) (refcount.Counter, error) { return nil, errSick }
+func (sickStrategy) Name() string            { return "sick" }
+func (sickStrategy) Traits() refcount.Traits { return refcount.Traits{} }
+
+func (sickStrategy) New(refcount.Config) (refcount.Counter, error) { return nil, errSick }
 
 func TestInvalid_zeroOptionsWork(t *testing.T) {
 	c := newCheckpoint(t, engine.Options{})

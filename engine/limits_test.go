@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/objhash/objhash/engine"
+	"github.com/objhash/objhash/refcount"
 )
 
 // G4: at the limit (2^31-1, MaxObjects, MaxBytes) the answer is an error; nothing
@@ -306,7 +307,7 @@ func fill(t *testing.T, c *engine.Checkpoint, d *engine.Dumper, limit int64, sha
 }
 
 func TestG4_maxBytes(t *testing.T) {
-	settings := []engine.Options{{Shards: 1}, {Shards: 16}, {Shards: 16, Count: perHandle{}}}
+	settings := []engine.Options{{Shards: 1}, {Shards: 16}, {Shards: 16, Count: refcount.Atomic{}}}
 	for _, o := range settings {
 		for _, share := range []int{-1, 0, 4} {
 			for limit := int64(8 << 10); limit < int64(sized(600<<10)); limit += limit/4 + 700 {

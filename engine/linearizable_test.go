@@ -13,6 +13,7 @@ import (
 	"github.com/anishathalye/porcupine"
 
 	"github.com/objhash/objhash/engine"
+	"github.com/objhash/objhash/refcount"
 )
 
 // Recorded histories of a few threads are checked for linearizability, object by
@@ -192,7 +193,7 @@ type step struct {
 func newScenario(seed uint64) scenario {
 	rng := rand.New(rand.NewPCG(seed, 1990))
 	s := scenario{
-		options: []engine.Options{{Shards: 1}, {Shards: 1, Seed: 5}, {}, {Shards: 2, Count: perHandle{}}}[rng.IntN(4)],
+		options: []engine.Options{{Shards: 1}, {Shards: 1, Seed: 5}, {}, {Shards: 2, Count: refcount.Atomic{}}}[rng.IntN(4)],
 		prefill: rng.IntN(40),
 		threads: make([][]step, 2+rng.IntN(2)),
 		sickly:  rng.IntN(3) == 0,

@@ -5,6 +5,7 @@ import (
 	"testing"
 
 	"github.com/objhash/objhash/engine"
+	"github.com/objhash/objhash/refcount"
 )
 
 // G13: no user callback runs while a lock of ours is held: a callback may re-enter the
@@ -58,7 +59,7 @@ func useEverything(t *testing.T, c *engine.Checkpoint, d *engine.Dumper, p engin
 // From each callback all methods are called, on the same object and in the same shard,
 // with the handle that the callback runs for, and with another one.
 func TestG13_callbacksReenter(t *testing.T) {
-	for _, o := range []engine.Options{{Shards: 1}, {Shards: 1, Count: perHandle{}}} {
+	for _, o := range []engine.Options{{Shards: 1}, {Shards: 1, Count: refcount.Atomic{}}} {
 		for _, p := range []engine.Ptr{addr(1), wide(1)} {
 			for _, place := range []string{"Grab", "Drop/lost", "Drop/Close", "dump"} {
 				for _, own := range []bool{true, false} {

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/objhash/objhash/engine"
+	"github.com/objhash/objhash/refcount"
 	"github.com/objhash/objhash/internal/invariants"
 )
 
@@ -74,7 +75,7 @@ func stop(t *testing.T, s *stopper, meet func()) (done chan struct{}) {
 func TestG20_stoppedEncounterBlocksNobody(t *testing.T) {
 	for _, step := range encounterSteps {
 		t.Run(step, func(t *testing.T) {
-			for _, o := range []engine.Options{{Shards: 1}, {}, {Shards: 1, Count: perHandle{}}} {
+			for _, o := range []engine.Options{{Shards: 1}, {}, {Shards: 1, Count: refcount.Atomic{}}} {
 				l := newLedger(t, 2)
 				c := newCheckpoint(t, with(o, l))
 				victim, d := newDumper(t, c), newDumper(t, c)

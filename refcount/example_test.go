@@ -3,16 +3,13 @@ package refcount_test
 import (
 	"fmt"
 
-	"github.com/objhash/objhash/internal/region"
 	"github.com/objhash/objhash/refcount"
 )
 
 // Two threads' handles count one object; the count is exact when both are closed.
 func ExampleStrategy() {
-	arena := region.NewArena(nil)
-	defer arena.Close()
 	for _, s := range []refcount.Strategy{refcount.Atomic{}, refcount.Log{}} {
-		c, err := s.New(arena)
+		c, err := s.New(refcount.Config{})
 		if err != nil {
 			fmt.Println(err)
 			return

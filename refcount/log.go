@@ -14,35 +14,57 @@ import (
 //
 // A handle that fills its log takes one of ownMax arrays of one byte for each objref,
 // as long as there is one that no other handle has, and adds to that without locked
-// instructions; when a byte is full, 256 users go to the object's shared count.
-// Without such an array it adds to the shared counts, as [Atomic] does. An array goes
-// from handle to handle with what is in it; a count is the sum over all.
+// instructions; when a byte is full, 256 users go to the object's shared count, and when
+// it is empty, 128 come from there. Without such an array it adds to the shared counts,
+// as [Atomic] does. An array goes from handle to handle with what is in it; a count is
+// the sum over all.
+//
+// Source: ours; the parts are the encounter logs of record and replay tools, and the
+// per-CPU counters of Linux (percpu_ref, 3.11) with the overflow of its percpu_counter.
 //
 // Fast path: one plain store. A locked add, 6 to 7 ns even in cache, would also keep
 // the processor from starting the loads of the next encounter; here 64 adds come
 // together, their cache misses overlap, and a byte each keeps four times as many
-// objects in the cache as a word would. Exact once all handles are closed; an open
-// handle holds back 64 users at most, and 256 more for the moment between the two
-// halves of a carry. Memory: 4 bytes for each objref, and 1 more for each array that
-// concurrent handles made necessary, so 12 at most; 384 bytes for each handle.
+// objects in the cache as a word would. Exact at flush; an open handle holds back 64
+// users at most, and 256 more for the moment between the two halves of a carry. Deaths
+// are told at the barrier. Wait-free, but for the lock with which a handle takes or gives
+// back an array, or makes room in it. Memory: 4 bytes for each objref, and 1 more for
+// each array that concurrent handles made necessary, so 12 at most; 384 bytes for each
+// handle. Bad where a death must be told soon, or counts are read often: a read looks at
+// all arrays.
 type Log struct{}
 
 const (
-	ownMax  = 8    // arrays of bytes
-	ownFull = 0xff // the largest count in one
+	ownMax    = 8    // arrays of bytes
+	ownFull   = 0xff // the largest count in one
+	ownBorrow = 0x80 // what comes from the shared count: half, so that it does not go back and forth
 )
 
 // Name implements [Strategy].
 func (Log) Name() string { return "log" }
 
+// Traits implements [Strategy].
+func (Log) Traits() Traits {
+	return Traits{
+		Summary: "a log of 64 encounters, added up in byte arrays of the handle's own, with overflow to a shared word",
+		Exact:   AtFlush, Zero: AtBarrier, Behind: logLen + ownFull + 1,
+		PerObject: 4, PerObjectHandle: 1, OwnMax: ownMax, PerHandle: logHandleBytes,
+	}
+}
+
 // New implements [Strategy]. The counter's handles are of type *[LogHandle].
-func (Log) New(a *region.Arena) (Counter, error) {
-	return &logCounter{shared: AtomicCounter{words: region.NewArray[uint32](a)}, arena: a}, nil
+func (Log) New(c Config) (Counter, error) {
+	a := c.arena()
+	return &logCounter{shared: region.NewArray[uint32](a), marks: newMarks(a, c.Zero)}, nil
 }
 
 type logCounter struct {
-	shared AtomicCounter
-	arena  *region.Arena
+	// A shared count may be below 0, by no more than what is in the arrays, or on its way
+	// there; values from belowZeroMin on are those.
+	shared *region.Array[uint32]
+	marks  *marks
+
+	open atomic.Int64 // handles
 
 	mu  sync.Mutex
 	own atomic.Pointer[[]*ownCounts] // all that were made; a new list with each
@@ -65,20 +87,45 @@ type ownCounts struct {
 }
 
 // Grow implements [Counter].
-func (c *logCounter) Grow(first, last int32) error { return c.shared.Grow(first, last) }
+func (c *logCounter) Grow(first, last int32) error {
+	if err := c.shared.Grow(uint32(first), uint32(last)); err != nil {
+		return err
+	}
+	return c.marks.grow(first, last)
+}
 
 // Count implements [Counter].
 func (c *logCounter) Count(ref int32) int64 {
-	sum := c.shared.Count(ref)
-	if ref <= 0 {
-		return sum
+	if ref <= 0 || c.marks.isDead(ref) {
+		return 0
 	}
+	w := c.shared.At(uint32(ref))
+	if w == nil {
+		return 0
+	}
+	v := atomic.LoadUint32(w)
+	if v > countMax && v < belowZeroMin {
+		return countMax
+	}
+	sum := int64(int32(v))
 	for _, o := range c.all() {
 		if w := o.words.At(uint32(ref) / 4); w != nil {
 			sum += int64(atomic.LoadUint32(w) >> (ref % 4 * 8) & ownFull)
 		}
 	}
-	return min(sum, saturated)
+	return min(max(sum, 0), countMax)
+}
+
+// Barrier implements [Counter].
+func (c *logCounter) Barrier() { c.marks.reap(c.Count) }
+
+// Bytes implements [Counter].
+func (c *logCounter) Bytes() int64 {
+	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes
+	for _, o := range c.all() {
+		n += o.words.Bytes()
+	}
+	return n
 }
 
 // borrow returns counts that no other handle has, or nil.
@@ -92,7 +139,7 @@ func (c *logCounter) borrow() *ownCounts {
 			return nil
 		}
 		i = len(own)
-		own = append(slices.Clip(own), &ownCounts{words: region.NewArray[uint32](c.arena)})
+		own = append(slices.Clip(own), &ownCounts{words: region.NewArray[uint32](c.shared.Arena())})
 		c.own.Store(&own)
 	}
 	own[i].held = true
@@ -106,18 +153,23 @@ func (c *logCounter) giveBack(o *ownCounts) {
 }
 
 // Handle implements [Counter].
-func (c *logCounter) Handle() Handle { return &LogHandle{counter: c, limit: logLen} }
+func (c *logCounter) Handle() Handle {
+	c.open.Add(1)
+	return &LogHandle{counter: c, limit: logLen}
+}
 
-const logLen = 64
+const (
+	logLen         = 64
+	logHandleBytes = 384
+)
 
 // LogHandle is a handle of [Log].
 type LogHandle struct {
 	counter *logCounter
 	own     *ownCounts // nil: none was free, or none needed yet
 	n       uint
-	limit   uint // flush when n is this
+	limit   uint // flush when n is this; 1: closed
 	refs    [logLen]int32
-
 	// 384 bytes in all, so that no two handles share a cache line.
 	_ [96]byte
 }
@@ -131,9 +183,27 @@ func (h *LogHandle) Inc(ref int32) {
 	}
 }
 
-// Close implements [Handle]. What is counted later is added at once.
+// TryInc implements [Handle].
+func (h *LogHandle) TryInc(ref int32) bool {
+	if h.counter.marks.isDead(ref) {
+		return false
+	}
+	h.Inc(ref)
+	return true
+}
+
+// Dec implements [Handle].
+func (h *LogHandle) Dec(ref int32) { h.Inc(-ref) }
+
+// Flush implements [Handle].
+func (h *LogHandle) Flush() { h.flush() }
+
+// Close implements [Handle].
 func (h *LogHandle) Close() {
-	h.limit = 1
+	if h.limit != 1 {
+		h.limit = 1
+		h.counter.open.Add(-1)
+	}
 	h.flush()
 	if h.own != nil {
 		h.counter.giveBack(h.own)
@@ -141,6 +211,8 @@ func (h *LogHandle) Close() {
 	}
 }
 
+// flush adds up what the log notes: an objref for each increment, and one below 0 for
+// each decrement.
 func (h *LogHandle) flush() {
 	if h.own == nil && h.n == logLen {
 		h.own = h.counter.borrow()
@@ -150,15 +222,26 @@ func (h *LogHandle) flush() {
 	if len(refs) == 0 {
 		return
 	}
-	if h.own == nil || !h.own.makeRoom(slices.Max(refs)) {
-		h.counter.shared.addAll(refs)
+	if h.own == nil || !h.own.makeRoom(max(slices.Max(refs), -slices.Min(refs))) {
+		h.counter.addAll(refs)
 		return
 	}
 	for _, ref := range refs {
+		if ref < 0 {
+			h.counter.decOwn(h.own, -ref)
+			continue
+		}
 		if bump(h.own.words.Made(uint32(ref)/4), uint(ref)%4*8) {
-			h.counter.shared.add(ref, ownFull+1)
+			h.counter.add(ref, ownFull+1)
 		}
 	}
+}
+
+func (c *logCounter) decOwn(o *ownCounts, ref int32) {
+	if unbump(o.words.Made(uint32(ref)/4), uint(ref)%4*8) {
+		c.add(ref, -ownBorrow)
+	}
+	c.marks.decremented(ref)
 }
 
 // makeRoom makes room for objrefs up to last, if there is memory for it.
@@ -172,15 +255,57 @@ func (o *ownCounts) makeRoom(last int32) bool {
 	return true
 }
 
-// addAll adds one to each of refs, at most logLen.
-func (c *AtomicCounter) addAll(refs []int32) {
+// add adds n to a shared count.
+func (c *logCounter) add(ref, n int32) { addShared(c.shared.Made(uint32(ref)), n) }
+
+func addShared(w *uint32, n int32) {
+	// Ordering: none is needed; the sum is read at a barrier of the caller's, or as
+	// an estimate.
+	if v := atomic.AddUint32(w, uint32(n)); v > countMax && v < belowZeroMin {
+		atomic.StoreUint32(w, saturatedWord)
+	}
+}
+
+// addAll adds up refs, at most logLen, in the shared counts.
+func (c *logCounter) addAll(refs []int32) {
 	var words [logLen]*uint32
 	for i, ref := range refs {
-		words[i] = c.words.Made(uint32(ref))
+		words[i] = c.shared.Made(uint32(max(ref, -ref)))
 		// These loads do not wait for each other; the adds below would.
 		atomic.LoadUint32(words[i])
 	}
-	for i := range refs {
-		add(words[i], 1)
+	for i, ref := range refs {
+		if ref < 0 {
+			addShared(words[i], -1)
+			c.marks.decremented(-ref)
+		} else {
+			addShared(words[i], 1)
+		}
 	}
+}
+
+// bump adds one to the byte of *w, a word of the caller's own, that is shift bits up. It
+// returns true if the byte was full and is 0 now.
+func bump(w *uint32, shift uint) (carry bool) {
+	shift &= 31
+	v := *w
+	if v>>shift&ownFull == ownFull {
+		storeOwn(w, v-ownFull<<shift)
+		return true
+	}
+	storeOwn(w, v+1<<shift)
+	return false
+}
+
+// unbump takes one off the byte. It returns true if that was 0, and ownBorrow put there
+// before.
+func unbump(w *uint32, shift uint) (borrow bool) {
+	shift &= 31
+	v := *w
+	if v>>shift&ownFull == 0 {
+		storeOwn(w, v+(ownBorrow-1)<<shift)
+		return true
+	}
+	storeOwn(w, v-1<<shift)
+	return false
 }

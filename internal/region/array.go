@@ -9,7 +9,13 @@ import (
 	"unsafe"
 )
 
-// Array is a growing array of fixed-width words, addressed by a dense number
+// Element is what arrays are of.
+type Element interface{ uint32 | uint64 | Line }
+
+// Line is a cache line: for words that must not share one.
+type Line [16]uint32
+
+// Array is a growing array of fixed-width elements, addressed by a dense number
 // (an objref), whose elements never move. Safe for concurrent use.
 //
 // It consists of segments, four per doubling, so that at most a fifth of it is not
@@ -19,7 +25,7 @@ import (
 //	                    └ shift bits┘      segment 4*shift + 1ab - 32, offset x...x
 //
 // An element is two loads away: the segment's address, then the element.
-type Array[T uint32 | uint64] struct {
+type Array[T Element] struct {
 	arena *Arena
 	grow  sync.Mutex
 	seg   [1 << segmentBits]atomic.Pointer[T]
@@ -35,7 +41,7 @@ const (
 const Segments = 4 * (30 - shiftMin)
 
 // NewArray returns an empty array whose segments come from a.
-func NewArray[T uint32 | uint64](a *Arena) *Array[T] { return &Array[T]{arena: a} }
+func NewArray[T Element](a *Arena) *Array[T] { return &Array[T]{arena: a} }
 
 func locate(i uint32) (seg uint, off uint32) {
 	j := i + arrayBias
@@ -120,11 +126,26 @@ func (a *Array[T]) makeSegment(s uint, fill func(at func(uint32) *T)) error {
 }
 
 // element returns element i of the array, in the segment at base that holds it.
-func element[T uint32 | uint64](base *T, i uint32) *T {
+func element[T Element](base *T, i uint32) *T {
 	_, off := locate(i)
 	// Same as: segment[off]
 	// Safety: off < segmentLen by construction.
 	return (*T)(unsafe.Add(unsafe.Pointer(base), uintptr(off)*unsafe.Sizeof(*base)))
+}
+
+// Arena returns where the segments come from.
+func (a *Array[T]) Arena() *Arena { return a.arena }
+
+// Bytes returns the memory of the segments that have been made.
+func (a *Array[T]) Bytes() int64 {
+	var t T
+	var n int64
+	for s := range uint(Segments) {
+		if a.seg[s].Load() != nil {
+			n += int64(segmentLen(s)) * int64(unsafe.Sizeof(t))
+		}
+	}
+	return n
 }
 
 // Segment returns the first and last element of the segment that holds element i:

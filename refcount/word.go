@@ -1,0 +1,118 @@
+package refcount
+
+import (
+	"sync/atomic"
+
+	"github.com/objhash/objhash/internal/region"
+)
+
+// A word is a count that all threads write, layout version 1:
+//
+//	0x00000000             0, not dead: not born, or about to be told dead
+//	0x00000001..7fffffff   live: the count
+//	0x80000000..bfffffff   saturated: 2^31-1, for ever
+//	0xc0000000..efffffff   dead
+//	0xf0000000..ffffffff   below 0, a bug of the caller's: mended to 0
+//
+// Operations may add first and look afterwards, as in Linux's rcuref (lib/rcuref.c,
+// 6.4), because the zones are wide: an add leads at most one out of a zone's middle,
+// and who sees that it was not live puts the word back there. 2^28 threads would have
+// to be between these two steps to cross a zone.
+const (
+	countMax      = 1<<31 - 1
+	saturatedWord = 0xa000_0000
+	deadMin       = 0xc000_0000
+	deadWord      = 0xd800_0000
+	belowZeroMin  = 0xf000_0000
+)
+
+// words are the words of all objrefs, and who is told of deaths.
+type words struct {
+	array *region.Array[uint32]
+	zero  func(int32)
+}
+
+func newWords(c Config) words {
+	return words{region.NewArray[uint32](c.arena()), c.Zero}
+}
+
+// Grow implements [Counter].
+func (c *words) Grow(first, last int32) error { return c.array.Grow(uint32(first), uint32(last)) }
+
+// Bytes implements [Counter].
+func (c *words) Bytes() int64 { return c.array.Bytes() }
+
+// Barrier implements [Counter]: deaths have been told at once.
+func (c *words) Barrier() {}
+
+// Count implements [Counter].
+func (c *words) Count(ref int32) int64 {
+	if ref <= 0 {
+		return 0
+	}
+	w := c.array.At(uint32(ref))
+	if w == nil {
+		return 0
+	}
+	return wordCount(atomic.LoadUint32(w))
+}
+
+// at returns the word of an objref that has room.
+func (c *words) at(ref int32) *uint32 { return c.array.Made(uint32(ref)) }
+
+// die makes ref dead, whose word is 0, unless somebody has added to it.
+//
+// Ordering: this step, which succeeds for one thread only, is the death.
+func (c *words) die(ref int32, w *uint32) {
+	if c.zero != nil && atomic.CompareAndSwapUint32(w, 0, deadWord) {
+		c.zero(ref)
+	}
+}
+
+func wordCount(v uint32) int64 {
+	switch {
+	case v <= countMax:
+		return int64(v)
+	case v < deadMin:
+		return countMax
+	}
+	return 0
+}
+
+func isDead(v uint32) bool { return v >= deadMin && v < belowZeroMin }
+
+// mended returns what to put in the place of v, which is not live.
+func mended(v uint32) uint32 {
+	switch {
+	case v < deadMin:
+		return saturatedWord
+	case v < belowZeroMin:
+		return deadWord
+	}
+	return 0
+}
+
+// incWord adds one, and returns false if the word is dead.
+//
+// Ordering: none is needed for the sum, which is read at a barrier of the caller's, or
+// as an estimate.
+func incWord(w *uint32) bool {
+	v := atomic.AddUint32(w, 1)
+	return int32(v) >= 0 || mendWord(w, v)
+}
+
+// mendWord undoes an operation on a word that led to v, which is not live, and returns
+// false if the word is dead.
+func mendWord(w *uint32, v uint32) bool {
+	atomic.StoreUint32(w, mended(v))
+	return v < deadMin
+}
+
+// decWord takes one off, and returns true if that made the word 0.
+func decWord(w *uint32) bool {
+	v := atomic.AddUint32(w, ^uint32(0))
+	if int32(v) < 0 {
+		mendWord(w, v)
+	}
+	return v == 0
+}
