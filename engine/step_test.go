@@ -9,8 +9,8 @@ import (
 	"testing"
 
 	"github.com/objhash/objhash/engine"
-	"github.com/objhash/objhash/refcount"
 	"github.com/objhash/objhash/internal/invariants"
+	"github.com/objhash/objhash/refcount"
 )
 
 // stopper stops the first thread that comes to a step of a given name.
