@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/objhash/objhash/refcount"
 )
 
 // AuditReport is what [Checkpoint.Audit] has found: everything, not the first of it.
@@ -72,7 +74,8 @@ func (p *Ptr) UnmarshalText(text []byte) error {
 // With Options.TrackHolders each entry names the object's holders.
 //
 // The context's own reference, which Grab took, is not counted on either side. Objects
-// met by key are not compared. Counts, and holders, are exact once all handles that
+// met by key are not compared, nor are released ones; an object is held while its count is
+// asked for. Counts, and holders, are exact once all handles that
 // have met something are closed; what open ones have met lately may be missing.
 //
 // Users is called once for each object, from this goroutine and under no lock; a panic
@@ -85,10 +88,14 @@ func (c *Checkpoint) Audit() *AuditReport {
 		return &AuditReport{}
 	}
 	r := &AuditReport{HoldersTracked: c.holders.tracked}
-	pass := c.leases.pastCollect()
+	a := auditor{c: c, r: r, pass: c.leases.pastCollect()}
+	if c.holds.counter != nil {
+		a.hold = c.holds.counter.Handle()
+		defer a.hold.Close()
+	}
 	for ref, o := range c.All() {
 		r.Objects++
-		c.auditObject(r, pass, ref, o)
+		a.object(ref, o)
 	}
 	c.addHolders(r)
 	if c.isClosed() {
@@ -98,15 +105,36 @@ func (c *Checkpoint) Audit() *AuditReport {
 	return r
 }
 
-// auditObject adds what is to be said about one object.
-func (c *Checkpoint) auditObject(r *AuditReport, pass *collected, ref ObjRef, o Object) {
-	e := Entry{Ref: ref, Ptr: o.Ptr, Key: o.Key, Kind: o.Kind, Counted: o.Users}
-	if ops := &c.kinds[o.Kind-1]; ops.Users != nil && o.Ptr != 0 {
-		e.Audited = true
-		e.Real = ops.Users(o.Ptr)
-		if ops.Grab != nil {
-			e.Real--
+// auditor is an audit under way.
+type auditor struct {
+	c    *Checkpoint
+	r    *AuditReport
+	pass *collected      // nil: the collect pass has not been ended
+	hold refcount.Handle // nil: references are held until Close
+}
+
+// users asks for an object's real reference count, with the object held meanwhile. It
+// returns false if the object has been released.
+func (a *auditor) users(ref ObjRef, p Ptr, users func(Ptr) int64) (int64, bool) {
+	if a.hold != nil {
+		if !a.hold.TryInc(int32(ref)) {
+			return 0, false
 		}
+		defer a.hold.Dec(int32(ref))
+	}
+	return users(p), true
+}
+
+// object adds what is to be said about one object.
+func (a *auditor) object(ref ObjRef, o Object) {
+	c, r, pass := a.c, a.r, a.pass
+	e := Entry{Ref: ref, Ptr: o.Ptr, Key: o.Key, Kind: o.Kind, Counted: o.Users}
+	ops := &c.kinds[o.Kind-1]
+	if ops.Users != nil && o.Ptr != 0 {
+		e.Real, e.Audited = a.users(ref, o.Ptr, ops.Users)
+	}
+	if e.Audited && ops.Grab != nil {
+		e.Real--
 	}
 	late := pass != nil && !pass.has(ref)
 	add := func(heading *[]Entry) {

@@ -25,6 +25,7 @@ type Checkpoint struct {
 	past    atomic.Bool // the collect pass, or all: encounters of known objects leave the short way
 	keys    keyTable
 	counts  refcount.Counter
+	holds   holds
 	holders holderBook
 	leases  leasePool
 	base    *base // nil: this context is no round of an incremental checkpoint
@@ -54,7 +55,14 @@ func NewCheckpoint(o Options) (*Checkpoint, error) {
 		if strategy == nil {
 			strategy = refcount.Log{}
 		}
-		c.counts, err = strategy.New(refcount.Config{Arena: c.arena})
+		if strategy.Traits().Exact == refcount.Never {
+			err = fmt.Errorf("%w: Count %q, which cannot count", ErrInvalid, strategy.Name())
+		} else {
+			c.counts, err = strategy.New(refcount.Config{Arena: c.arena})
+		}
+	}
+	if err == nil {
+		err = c.newHolds(o.Holds)
 	}
 	if err != nil {
 		c.release()
@@ -81,6 +89,10 @@ func (c *Checkpoint) Dumper() *Dumper {
 	d.kinds = uint(len(c.kinds))
 	d.count = c.counts.Handle()
 	d.log, _ = d.count.(*refcount.LogHandle)
+	if c.holds.counter != nil {
+		d.log = nil // nor is holding
+		d.hold = c.holds.counter.Handle()
+	}
 	if c.holders.tracked {
 		d.log = nil // noting a holder is not for the short way
 		d.holders = &holderLog{book: &c.holders}
@@ -94,6 +106,9 @@ func (c *Checkpoint) makeRoom(s span) error {
 	err := c.records.Grow(s.first, s.last)
 	if err == nil {
 		err = c.counts.Grow(int32(s.first), int32(s.last))
+	}
+	if err == nil {
+		err = c.holds.grow(s)
 	}
 	if err != nil {
 		return fmt.Errorf("room for objrefs %d to %d: %w", s.first, s.last, translate(err))
@@ -188,7 +203,7 @@ func (c *Checkpoint) Object(ref ObjRef) (Object, bool) {
 // describe returns what the record of an object, or of one that is expected or gone,
 // says of it. It returns false if what belongs to the record is not there any more.
 func (c *Checkpoint) describe(ref ObjRef, r record) (Object, bool) {
-	o := Object{Ptr: r.ptr(), Kind: r.kind(), Flags: r.flags()}
+	o := Object{Ptr: r.ptr(), Kind: r.kind(), Flags: c.flagsOf(ref, r)}
 	if r.beside() {
 		id, ok := c.side.get(ref)
 		if !ok {

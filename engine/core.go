@@ -184,7 +184,7 @@ func (c *core) overtaken(cell *uint64, ref ObjRef) bool {
 func (c *core) dropRecord(cell *uint64, ref ObjRef) {
 	for {
 		r := load(cell)
-		if !r.isObject() {
+		if !r.isObject() || r.state() == released {
 			return
 		}
 		invariants.Step("drop: after loading the record")

@@ -9,6 +9,9 @@
 //   - Its [ObjRef] is its number in the image.
 //   - An encounter is one lookup-or-add during checkpoint. It is first for exactly one
 //     caller per object. Users counts an object's encounters.
+//   - With Options.Holds an encounter holds the object until [Dumper.Release] lets go of
+//     it; an object that nobody holds any more is released: its reference is dropped, and
+//     it cannot be encountered again.
 //   - A holder is on whose behalf encounters are: a task, say. Any number names it.
 //   - The collect pass meets and counts everything, before the dump pass saves it. A
 //     context may also do with one pass.
@@ -45,6 +48,8 @@
 // keeps the objref for its next object.
 //
 // A reference is dropped by whoever makes the record's last transition (record.go).
+// That is Close, or the operation that finds that nobody holds the object (release.go); it
+// is held before it is published, so what is found there is true.
 // Close marks the context closed, then goes through all records; an encounter publishes,
 // then looks whether the context is closed. One of them, and only one, drops.
 //

@@ -20,6 +20,9 @@ type Dumper struct {
 
 	holders *holderLog // nil: not tracked
 
+	hold     refcount.Handle // nil: references are held until Close
+	heldNext bool            // the next new object's objref has a hold already
+
 	// The lease: objrefs from next to lease.last are ours and unused. Written by
 	// this thread alone, the lease and leased under the pool's lock.
 	next   uint32
@@ -32,7 +35,7 @@ type Dumper struct {
 
 	// 128 bytes in all, so that no two handles share a cache line: every new object
 	// writes its handle.
-	_ [40]byte
+	_ [16]byte
 }
 
 func (d *Dumper) check(k Kind) error {
@@ -53,8 +56,8 @@ func (d *Dumper) check(k Kind) error {
 // for exactly one caller. Each successful call counts one user, until EndCollect.
 //
 // Errors: [ErrInvalid] for p == 0 or an unknown kind; *[KindError] if the object is
-// known under another kind; [ErrLimit], [ErrExhausted]; [ErrClosed]; or what Grab
-// returned. After an error ref is 0 and nothing has changed.
+// known under another kind; [ErrReleased] if everybody has let go of it; [ErrLimit],
+// [ErrExhausted]; [ErrClosed]; or what Grab returned. After an error ref is 0 and nothing has changed.
 //
 // It waits for nobody, except that a new object's encounter waits while its shard of
 // the index is being moved to a larger table.
@@ -119,7 +122,11 @@ func (d *Dumper) meet(ref ObjRef, have, want Kind) (ObjRef, bool, error) {
 		}
 		return 0, false, &KindError{Ref: ref, Have: have, Want: want}
 	}
+	if err := d.holdMet(ref); err != nil {
+		return 0, false, err
+	}
 	if err := d.ensureTally(); err != nil {
+		d.unhold(ref)
 		return 0, false, err
 	}
 	d.tally(ref)
@@ -159,6 +166,7 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 		c.drop(id.ptr, k, true)
 		return 0, false, err
 	}
+	d.holdNext()
 	invariants.Step("encounter: before publishing")
 	got, have, err := c.publish(id, ref, k)
 	switch {
@@ -166,10 +174,10 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 		d.abandon(cell, ref, id.ptr, true)
 		return 0, false, translate(err)
 	case got != ref:
-		d.abandon(cell, ref, id.ptr, false)
+		d.abandon(cell, ref, id.ptr, load(c.cell(got)).state() == released)
 		return d.meet(got, have, k)
 	}
-	d.next++
+	d.useNext()
 	d.objects++
 	d.tally(ref)
 	if c.overtaken(cell, ref) {
@@ -189,12 +197,18 @@ func (d *Dumper) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) {
 	c := d.c
 	k, mine := c.unrecord(cell, ref)
 	if !mine || c.past.Load() {
-		d.next++
+		d.useNext()
 	}
 	if mine {
 		c.dismiss()
 		c.drop(p, k, last)
 	}
+}
+
+// useNext makes d.next an objref that is not given out again.
+func (d *Dumper) useNext() {
+	d.next++
+	d.heldNext = false
 }
 
 // ensureLease sees to it that next is ours to use.
@@ -278,7 +292,7 @@ func (d *Dumper) EncounterBatch(ptrs []Ptr, k Kind, refs []ObjRef, first []bool)
 	want := kindTag(k)
 	for start := 0; start < len(ptrs); start += encounterBlock {
 		end := min(start+encounterBlock, len(ptrs))
-		simple := d.holders == nil && !d.c.past.Load()
+		simple := d.holders == nil && d.hold == nil && !d.c.past.Load()
 		block := asInt32(refs[start:end])
 		d.c.index.LookupBatch(asUint64(ptrs[start:end]), block, tags[:end-start])
 		for i, got := range block {
@@ -337,6 +351,8 @@ func (d *Dumper) Dump(p Ptr, k Kind, dump func(ObjRef) error) (ObjRef, error) {
 		case dumping, dumped:
 			runtime.KeepAlive(c)
 			return ref, nil
+		case released: // more calls of Release than encounters
+			return 0, errReleased(ref)
 		default:
 			return 0, ErrClosed
 		}
@@ -349,7 +365,10 @@ func (c *Checkpoint) runDump(cell *uint64, r record, p Ptr, ref ObjRef, dump fun
 	end := held
 	defer func() {
 		if !swap(cell, r, r.with(end)) {
-			// Only Close takes the mark away, and leaves the reference to us.
+			// Only Close and Release take the mark away, and leave the reference to us.
+			if end == dumped && load(cell).state() == released {
+				c.holds.noteDumped(ref)
+			}
 			c.drop(p, r.kind(), true)
 			return
 		}
@@ -382,7 +401,7 @@ func (d *Dumper) Reserve() (ObjRef, error) {
 	}
 	ref := ObjRef(d.next)
 	store(d.c.cell(ref), newRecord(0, 0, reserved))
-	d.next++
+	d.useNext()
 	d.reserved++
 	if d.holders != nil {
 		d.holders.note(ref) // also in the dump pass: it is no object, and needs a canonical number
@@ -402,9 +421,14 @@ func (d *Dumper) Close() error {
 	if d.holders != nil {
 		d.holders.close()
 	}
-	if d.c.leases.remove(d) {
-		d.c.release()
+	defer func() {
+		if d.c.leases.remove(d) {
+			d.c.release()
+		}
+		runtime.KeepAlive(d.c)
+	}()
+	if d.hold != nil {
+		d.hold.Close() // it may call Drop
 	}
-	runtime.KeepAlive(d.c)
 	return nil
 }

@@ -34,6 +34,10 @@ var (
 	// cause is wrapped as well.
 	ErrFailed = errors.New("object could not be created")
 
+	// ErrReleased: everybody has let go of the object (Dumper.Release), so its reference
+	// has been dropped; it cannot be encountered again in this context.
+	ErrReleased = errors.New("object released")
+
 	// ErrClosed: the context or the handle is closed.
 	ErrClosed = errors.New("closed")
 

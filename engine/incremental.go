@@ -264,13 +264,18 @@ func (d *Dumper) meetAgain(ref ObjRef, cell *uint64, r record, id identity) (Obj
 		c.drop(id.ptr, k, true)
 		return 0, false, err
 	}
+	// Held before it can be seen, as in add; here nobody else gets the objref.
+	if d.hold != nil {
+		d.hold.Inc(int32(ref))
+	}
 	invariants.Step("encounter: before publishing")
 	// Ordering: this step publishes the object; it succeeds for one thread only. Who
 	// loses finds it met, or given up by giveUp, for ever.
 	if !swap(cell, r, r.with(held)) {
 		lost := load(cell)
 		c.dismiss()
-		c.drop(id.ptr, k, !lost.isObject())
+		c.drop(id.ptr, k, !lost.isObject() || lost.state() == released)
+		d.unhold(ref)
 		if c.closed.Load() {
 			return 0, false, ErrClosed
 		}

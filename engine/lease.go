@@ -78,6 +78,10 @@ func (p *leasePool) end(d *Dumper) {
 		return
 	}
 	d.leased = false
+	if d.heldNext { // a hole: another handle's object must not inherit the hold
+		d.heldNext = false
+		d.next++
+	}
 	p.objects += d.objects
 	p.reserved += d.reserved
 	d.objects, d.reserved = 0, 0

@@ -17,6 +17,9 @@ package engine
 //	held ──▶ absent                                  the encounter lost a race or failed
 //	held ──▶ dumping ──▶ dumped                      Dump
 //	dumping ──▶ held                                 its callback failed
+//	held, dumped ──▶ released                        nobody holds it any more: see Release
+//	dumping ──▶ released                             the same; the reference is dropped when
+//	                                                 the callback returns
 //	held, dumped ──▶ dropped                         Close, or an encounter overtaken by it
 //	dumping ──▶ dropped                              Close; the reference is dropped when
 //	                                                 the callback returns
@@ -40,7 +43,7 @@ package engine
 //
 // The address field of a claimed record says which Restorer claims it.
 //
-// Whoever makes the step from held or dumped to absent or dropped drops the
+// Whoever makes the step from held or dumped to absent, released or dropped drops the
 // reference: that is how each is dropped exactly once. The step from declared to
 // failed does as well.
 type record uint64
@@ -65,17 +68,18 @@ const (
 	held
 	dumping
 	dumped
+	released
 	dropped
-	elsewhere
 	expected
 )
 
 // States that only a restart has, in the place of those that only a checkpoint has.
 // A declared object is treated by Close as one that is being dumped.
 const (
-	failed   = reserved
-	declared = dumping
-	claimed  = expected
+	failed    = reserved
+	declared  = dumping
+	elsewhere = released
+	claimed   = expected
 )
 
 // compact tells whether the address fits a record.
@@ -104,21 +108,10 @@ func (r record) kind() Kind          { return Kind(r >> kindShift & KindsMax) }
 func (r record) beside() bool        { return r&besideBit != 0 }
 func (r record) ptr() Ptr            { return Ptr(int64(r) >> addrShift) }
 func (r record) with(s state) record { return r&^stateMask | record(s) }
-func (r record) isObject() bool      { s := r.state(); return s >= held && s <= dumped }
+func (r record) isObject() bool      { s := r.state(); return s >= held && s <= released }
 
 // readyAs tells whether the record is that of an object of kind k, ready, with its
 // address in it. k may be any number.
 func (r record) readyAs(k Kind) bool {
 	return uint32(r)&(1<<addrShift-1) == uint32(k)<<kindShift|uint32(held)
-}
-
-// flags returns what the state of an object's record says.
-func (r record) flags() Flags {
-	switch r.state() {
-	case dumping:
-		return Dumping
-	case dumped:
-		return Dumped
-	}
-	return 0
 }

@@ -86,7 +86,7 @@ func (c *Checkpoint) encode(e *snapshotEncoder, ref ObjRef, r recordFound) error
 	case !r.isObject():
 		return nil
 	case r.settled && !r.beside():
-		return e.object(ref, r.ptr(), r.kind(), r.flags(), c.counts.Count(int32(ref)))
+		return e.object(ref, r.ptr(), r.kind(), c.flagsOf(ref, r.record)&^Released, c.counts.Count(int32(ref)))
 	}
 	o, ok := c.Object(ref)
 	if !ok {
@@ -97,7 +97,7 @@ func (c *Checkpoint) encode(e *snapshotEncoder, ref ObjRef, r recordFound) error
 			return err
 		}
 	}
-	return e.object(ref, o.Ptr, o.Kind, o.Flags, o.Users)
+	return e.object(ref, o.Ptr, o.Kind, o.Flags&^Released, o.Users)
 }
 
 // holdersOf yields, by ascending objref, the holders of those objects in a range that

@@ -37,8 +37,10 @@ type KindOps struct {
 	// it; the slower one drops its reference again. nil: nothing to hold.
 	Grab func(Ptr) error
 
-	// Drop releases one reference taken by Grab. last tells that the context keeps no
-	// other reference to the object. nil: nothing to release.
+	// Drop releases one reference taken by Grab: when the context is closed, or when
+	// everybody has let go of the object before that (Options.Holds), and when of two
+	// that grabbed it at once one was slower. last tells that the context keeps no other
+	// reference to the object. nil: nothing to release.
 	Drop func(p Ptr, last bool)
 
 	// Users returns the object's real reference count, for Audit, which calls it. If
@@ -83,6 +85,15 @@ type Options struct {
 	// once all handles are closed, refcount.Log. refcount.Atomic is exact at once.
 	Count refcount.Strategy
 
+	// Holds, if not nil, counts who still needs an object, so that its reference can be
+	// dropped before Close: every successful encounter, in either pass, holds the object
+	// once, until Dumper.Release lets go of it. nil: all references are held until
+	// Close, and Release is ErrInvalid. It takes a strategy that tells of zeros before
+	// the barrier: refcount.Rcuref tells at once, and refcount.SNZI as well, at less cost
+	// for objects that many threads meet. It costs what the strategy does for each
+	// encounter and object, and an eighth of a byte.
+	Holds refcount.Strategy
+
 	// TrackHolders notes with each encounter on whose behalf it is, as said by
 	// Dumper.SetHolder: Audit then names holders, and Canonical becomes possible. It
 	// costs 4 bytes for each encounter that is counted and each reserved objref, and 20
@@ -118,6 +129,9 @@ const (
 	Keyed
 	// Reserved: the objref has no object, see [Dumper.Reserve]. Only in snapshots.
 	Reserved
+	// Released: everybody has let go of the object, see [Dumper.Release]. Never in
+	// snapshots.
+	Released
 )
 
 // Object is what a context knows about an object.
