@@ -25,7 +25,7 @@ var strategies = []struct {
 	{Atomic{}, 0, 4,
 		func(c Counter, r int32) *uint32 { return c.(*AtomicCounter).at(r) },
 		func(Handle) uintptr { return 0 }},
-	{Log{}, 64, 4 + ownMax,
+	{Log{}, 64, 4 + ownMax*int64(cellBytes),
 		func(c Counter, r int32) *uint32 { return c.(*logCounter).shared.At(uint32(r)) },
 		func(h Handle) uintptr { return unsafe.Sizeof(*h.(*LogHandle)) }},
 }

@@ -4,6 +4,7 @@ import (
 	"slices"
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/objhash/objhash/internal/region"
 )
@@ -35,7 +36,8 @@ import (
 type Log struct{}
 
 const (
-	ownMax    = 8    // arrays of bytes
+	ownMax    = 8 // arrays of cells
+	cellBytes = unsafe.Sizeof(ownCell(0))
 	ownFull   = 0xff // the largest count in one
 	ownBorrow = 0x80 // what comes from the shared count: half, so that it does not go back and forth
 )
@@ -48,7 +50,7 @@ func (Log) Traits() Traits {
 	return Traits{
 		Summary: "a log of 64 encounters, added up in byte arrays of the handle's own, with overflow to a shared word",
 		Exact:   AtFlush, Zero: AtBarrier, Behind: logLen + ownFull + 1,
-		PerObject: 4, PerObjectHandle: 1, OwnMax: ownMax, PerHandle: logHandleBytes,
+		PerObject: 4, PerObjectHandle: float64(cellBytes), OwnMax: ownMax, PerHandle: logHandleBytes,
 	}
 }
 
@@ -81,9 +83,9 @@ func (c *logCounter) all() []*ownCounts {
 // ownCounts are the counts of one handle at a time, a byte for each objref. Its holder
 // alone writes; others read it, for estimates.
 type ownCounts struct {
-	words *region.Array[uint32] // objref r is byte r%4, from the right, of word r/4
-	held  bool                  // by a handle; guarded by logCounter.mu
-	room  int32                 // objrefs up to here have room
+	cells *region.Array[ownCell]
+	held  bool   // by a handle; guarded by logCounter.mu
+	room  uint32 // objrefs up to here have room
 }
 
 // Grow implements [Counter].
@@ -109,8 +111,8 @@ func (c *logCounter) Count(ref int32) int64 {
 	}
 	sum := int64(int32(v))
 	for _, o := range c.all() {
-		if w := o.words.At(uint32(ref) / 4); w != nil {
-			sum += int64(atomic.LoadUint32(w) >> (ref % 4 * 8) & ownFull)
+		if cell := o.cells.At(uint32(ref)); cell != nil {
+			sum += int64(loadCell(cell))
 		}
 	}
 	return min(max(sum, 0), countMax)
@@ -123,7 +125,7 @@ func (c *logCounter) Barrier() { c.marks.reap(c.Count) }
 func (c *logCounter) Bytes() int64 {
 	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes
 	for _, o := range c.all() {
-		n += o.words.Bytes()
+		n += o.cells.Bytes()
 	}
 	return n
 }
@@ -139,7 +141,7 @@ func (c *logCounter) borrow() *ownCounts {
 			return nil
 		}
 		i = len(own)
-		own = append(slices.Clip(own), &ownCounts{words: region.NewArray[uint32](c.shared.Arena())})
+		own = append(slices.Clip(own), &ownCounts{cells: region.NewArray[ownCell](c.shared.Arena())})
 		c.own.Store(&own)
 	}
 	own[i].held = true
@@ -222,42 +224,48 @@ func (h *LogHandle) flush() {
 	if len(refs) == 0 {
 		return
 	}
-	if h.own == nil || !h.own.makeRoom(max(slices.Max(refs), -slices.Min(refs))) {
+	if h.own == nil {
 		h.counter.addAll(refs)
 		return
 	}
-	for _, ref := range refs {
-		if ref < 0 {
-			h.counter.decOwn(h.own, -ref)
+	room, cells := h.own.room, h.own.cells
+	for i, ref := range refs {
+		if uint32(ref) > room { // or a decrement
+			if !h.counter.addOwn(h.own, ref) {
+				h.counter.addAll(refs[i:])
+				return
+			}
+			room = h.own.room
 			continue
 		}
-		if bump(h.own.words.Made(uint32(ref)/4), uint(ref)%4*8) {
-			h.counter.add(ref, ownFull+1)
+		if bump(cells.Made(uint32(ref))) {
+			addShared(h.counter.shared.Made(uint32(ref)), ownFull+1)
 		}
 	}
 }
 
-func (c *logCounter) decOwn(o *ownCounts, ref int32) {
-	if unbump(o.words.Made(uint32(ref)/4), uint(ref)%4*8) {
-		c.add(ref, -ownBorrow)
-	}
-	c.marks.decremented(ref)
-}
-
-// makeRoom makes room for objrefs up to last, if there is memory for it.
-func (o *ownCounts) makeRoom(last int32) bool {
-	if last > o.room {
-		if o.words.Grow(0, uint32(last)/4) != nil {
+// addOwn adds up one note in o. It returns false if there is no memory for that.
+func (c *logCounter) addOwn(o *ownCounts, note int32) bool {
+	ref := uint32(max(note, -note))
+	if ref > o.room {
+		if o.cells.Grow(0, ref) != nil {
 			return false
 		}
-		o.room = last
+		o.room = ref
+	}
+	switch cell := o.cells.Made(ref); {
+	case note < 0:
+		if unbump(cell) {
+			addShared(c.shared.Made(ref), -ownBorrow)
+		}
+		c.marks.decremented(-note)
+	case bump(cell):
+		addShared(c.shared.Made(ref), ownFull+1)
 	}
 	return true
 }
 
-// add adds n to a shared count.
-func (c *logCounter) add(ref, n int32) { addShared(c.shared.Made(uint32(ref)), n) }
-
+// addShared adds n to a shared count.
 func addShared(w *uint32, n int32) {
 	// Ordering: none is needed; the sum is read at a barrier of the caller's, or as
 	// an estimate.
@@ -284,28 +292,25 @@ func (c *logCounter) addAll(refs []int32) {
 	}
 }
 
-// bump adds one to the byte of *w, a word of the caller's own, that is shift bits up. It
-// returns true if the byte was full and is 0 now.
-func bump(w *uint32, shift uint) (carry bool) {
-	shift &= 31
-	v := *w
-	if v>>shift&ownFull == ownFull {
-		storeOwn(w, v-ownFull<<shift)
+// bump adds one to a cell. It returns true if that was full and is 0 now.
+func bump(c *ownCell) (carry bool) {
+	v := *c
+	if v == ownFull {
+		storeCell(c, 0)
 		return true
 	}
-	storeOwn(w, v+1<<shift)
+	storeCell(c, v+1)
 	return false
 }
 
-// unbump takes one off the byte. It returns true if that was 0, and ownBorrow put there
+// unbump takes one off a cell. It returns true if that was 0, and ownBorrow put there
 // before.
-func unbump(w *uint32, shift uint) (borrow bool) {
-	shift &= 31
-	v := *w
-	if v>>shift&ownFull == 0 {
-		storeOwn(w, v+(ownBorrow-1)<<shift)
+func unbump(c *ownCell) (borrow bool) {
+	v := *c
+	if v == 0 {
+		storeCell(c, ownBorrow-1)
 		return true
 	}
-	storeOwn(w, v-1<<shift)
+	storeCell(c, v-1)
 	return false
 }

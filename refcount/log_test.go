@@ -2,7 +2,6 @@ package refcount
 
 import (
 	"runtime"
-	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -49,16 +48,16 @@ func TestG21_closeAddsBeforeItGivesTheArrayBack(t *testing.T) {
 	for range logLen + 1 { // one more than makes it take an array
 		h.Inc(4)
 	}
-	word := h.own.words.At(1)
+	cell := h.own.cells.At(4)
 	closed := make(chan struct{})
 	c.mu.Lock() // nothing can be given back
 	go func() {
 		defer close(closed)
 		h.Close()
 	}()
-	for start := time.Now(); atomic.LoadUint32(word)&ownFull != logLen+1; runtime.Gosched() {
+	for start := time.Now(); loadCell(cell) != logLen+1; runtime.Gosched() {
 		if time.Since(start) > 30*time.Second {
-			t.Errorf("%d counted in the array that is to be given back; want %d", atomic.LoadUint32(word)&ownFull, logLen+1)
+			t.Errorf("%d counted in the array that is to be given back; want %d", loadCell(cell), logLen+1)
 			break
 		}
 	}

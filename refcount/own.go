@@ -11,3 +11,11 @@ package refcount
 // handle to handle under a lock. Words of 32 bits are not torn.
 
 func storeOwn(w *uint32, v uint32) { *w = v }
+
+// ownCell is a small count of the same sort. Readers load bytes plainly: a
+// byte cannot be torn, and a loop that waits for one to change is not for counts.
+type ownCell = uint8
+
+func storeCell(c *ownCell, v ownCell) { *c = v }
+
+func loadCell(c *ownCell) ownCell { return *c }

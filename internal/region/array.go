@@ -10,7 +10,7 @@ import (
 )
 
 // Element is what arrays are of.
-type Element interface{ uint32 | uint64 | Line }
+type Element interface{ uint8 | uint32 | uint64 | Line }
 
 // Line is a cache line: for words that must not share one.
 type Line [16]uint32

@@ -53,7 +53,7 @@ func TestArrayWastesAtMostAFifth(t *testing.T) {
 	}
 }
 
-func testArray[T uint32 | uint64](t *testing.T) {
+func testArray[T uint8 | uint32 | uint64](t *testing.T) {
 	a := NewArena(nil)
 	defer a.Close()
 	x := NewArray[T](a)
@@ -98,6 +98,7 @@ func testArray[T uint32 | uint64](t *testing.T) {
 }
 
 func TestArray(t *testing.T) {
+	t.Run("word=uint8", testArray[uint8])
 	t.Run("word=uint32", testArray[uint32])
 	t.Run("word=uint64", testArray[uint64])
 }
