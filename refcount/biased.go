@@ -25,13 +25,14 @@ import (
 // Fast path: one load, and one plain add to the word next to it. Exact at once: closing a
 // handle leaves its objrefs as they are, and needs no walk over them. While objrefs are
 // being merged an estimate may be too high. Deaths are told at once if the owner drops
-// the last user, or has given the objref up; otherwise when the owner is flushed or
-// closed after that. Wait-free, but for two short locks: of a 64th of the handles, to
-// open, flush, and close one, and to queue an objref, once in its life. The shared word
-// saturates for ever; the sum is not seen beyond 2^31-1.
+// the last user, or has closed or given the objref up; otherwise when the owner is
+// flushed or closed after the decrement, or at the barrier. Wait-free, but for a short
+// lock, which a 64th of the handles share: to open, flush and close a handle, and to queue
+// an objref, once in its life. The shared word saturates for ever; the sum is not seen
+// beyond 2^31-1, and saturates when it is merged, for which an objref is queued in time.
 //
-// Memory: 12 bytes for each objref, so with an atomic count for comparison 8 of them are
-// the bias; 160 for each handle, and 4 KiB. Good where most objects are counted by the
+// Memory: 12 bytes for each objref, 8 more than [Atomic]; about 160 for each handle, and
+// 4 KiB. Good where most objects are counted by the
 // thread that found them first; bad at objects that are hot on many threads, where it is
 // [Atomic] with two more loads, the first from a line that the owner writes all the time.
 // The first 2^31 handles can own; later ones count in the shared words.
@@ -82,6 +83,9 @@ const (
 	// At localMax the owner carries half to the shared word. So that is never below
 	// -localMax, far from the zones of dead and saturated words.
 	localMax = 1 << 27
+
+	// An objref whose shared word is larger is queued, for the sum may be too large.
+	sharedMax = countMax - localMax
 
 	mailboxes         = 64
 	mailboxesBytes    = mailboxes * 64
@@ -200,7 +204,7 @@ func (c *biasedCounter) mergeList(died []int32, ref int32) []int32 {
 func (c *biasedCounter) merge(ref int32) bool {
 	b := c.bias(ref)
 	addShared(c.shared.Made(uint32(ref)), int32(b.local))
-	// Ordering: pairs with the load of owner in below. Who sees merged finds the owner's
+	// Ordering: pairs with the load of owner in review. Who sees merged finds the owner's
 	// count in the shared word, so if that is 0 there are no users; who sees less has
 	// changed the shared word before that is looked at here.
 	atomic.StoreUint32(&b.owner, merged)
@@ -229,7 +233,14 @@ func mendBelowZero(w *uint32) {
 func (c *biasedCounter) inc(ref int32) bool {
 	w := c.shared.Made(uint32(ref))
 	v := atomic.AddUint32(w, 1)
-	return v <= countMax || v >= belowZeroMin || mendWord(w, v)
+	switch {
+	case v <= sharedMax, v >= belowZeroMin:
+		return true
+	case v <= countMax:
+		c.review(ref, v) // which does not die, as it has a user
+		return true
+	}
+	return mendWord(w, v)
 }
 
 // dec takes one off the shared word of ref, and returns true if ref died of that.
@@ -237,7 +248,7 @@ func (c *biasedCounter) dec(ref int32) bool {
 	w := c.shared.Made(uint32(ref))
 	switch v := atomic.AddUint32(w, ^uint32(0)); {
 	case v == 0:
-		return c.below(ref, v)
+		return c.review(ref, v)
 	case v <= countMax:
 		return false
 	case v < belowZeroMin:
@@ -248,16 +259,16 @@ func (c *biasedCounter) dec(ref int32) bool {
 			// As many decrements too many; more would lead to the dead.
 			atomic.AddUint32(w, 1)
 		}
-		return c.below(ref, v)
+		return c.review(ref, v)
 	}
 }
 
-// below does what is to be done when ref's shared word was made v, 0 or less, and returns
-// true if ref died of that.
+// review does what is to be done when ref's shared word was made v, 0 or less or more than
+// sharedMax, and returns true if ref died of that.
 //
 // Ordering: the load of owner comes after the add to the shared word. It pairs with the
 // steps that make owner merged, in merge and drop.
-func (c *biasedCounter) below(ref int32, v uint32) bool {
+func (c *biasedCounter) review(ref int32, v uint32) bool {
 	b := c.bias(ref)
 	for {
 		owner := atomic.LoadUint32(&b.owner)
@@ -298,7 +309,7 @@ func (c *biasedCounter) queue(ref int32, id uint32) bool {
 // Handle implements [Counter].
 func (c *biasedCounter) Handle() Handle {
 	c.open.Add(1)
-	h := &BiasedHandle{counter: c, id: closedID, open: true}
+	h := &BiasedHandle{counter: c, biases: c.biases, id: closedID, open: true}
 	// Ids are not used twice: those of closed handles stay with what they own.
 	if n := c.ids.Add(1); n <= idMax {
 		h.id = uint32(n)
@@ -316,10 +327,11 @@ func (c *biasedCounter) Handle() Handle {
 // BiasedHandle is a handle of [Biased].
 type BiasedHandle struct {
 	counter *biasedCounter
+	biases  *region.Array[uint64] // the counter's
 	id      uint32
 	open    bool
 	// 128 bytes in all, so that no two handles share a cache line, or a pair of lines.
-	_ [biasedHandleBytes - unsafe.Sizeof(uintptr(0)) - 8]byte
+	_ [biasedHandleBytes - 2*unsafe.Sizeof(uintptr(0)) - 8]byte
 }
 
 // Inc implements [Handle].
@@ -327,9 +339,9 @@ func (h *BiasedHandle) Inc(ref int32) { h.TryInc(ref) }
 
 // TryInc implements [Handle].
 func (h *BiasedHandle) TryInc(ref int32) bool {
-	b := h.counter.bias(ref)
+	b := biasIn(h.biases.Made(uint32(ref)))
 	// Ordering: none is needed. Nobody but this handle makes owner its id, or writes local
-	// while it is; if ref becomes queued now, it is this handle that will merge it.
+	// while it is; if ref becomes queued now, it is merged when this handle is not in use.
 	if atomic.LoadUint32(&b.owner) == h.id {
 		n := b.local + 1
 		if n == localMax {
@@ -362,13 +374,17 @@ func (h *BiasedHandle) claim(ref int32) bool {
 // carry takes half of the owner's count, localMax, to the shared word, and returns the
 // other half.
 func (h *BiasedHandle) carry(ref int32) uint32 {
-	addShared(h.counter.shared.Made(uint32(ref)), localMax/2)
+	w := h.counter.shared.Made(uint32(ref))
+	addShared(w, localMax/2)
+	if v := atomic.LoadUint32(w); v > sharedMax && v <= countMax {
+		h.counter.review(ref, v) // which brings it to this handle's own mailbox
+	}
 	return localMax / 2
 }
 
 // Dec implements [Handle].
 func (h *BiasedHandle) Dec(ref int32) {
-	b := h.counter.bias(ref)
+	b := biasIn(h.biases.Made(uint32(ref)))
 	// Ordering: as in TryInc.
 	if atomic.LoadUint32(&b.owner) == h.id {
 		n := b.local - 1
@@ -386,7 +402,7 @@ func (h *BiasedHandle) Dec(ref int32) {
 // drop merges ref, which the owner has no users of any more.
 func (h *BiasedHandle) drop(ref int32) {
 	c := h.counter
-	// Ordering: pairs with below, as the store in merge does. It fails if ref is queued:
+	// Ordering: pairs with review, as the store in merge does. It fails if ref is queued:
 	// then it will be merged with the mailbox.
 	if atomic.CompareAndSwapUint32(&c.bias(ref).owner, h.id, merged) && c.settle(ref) {
 		c.zero(ref)

@@ -81,7 +81,7 @@ func TestBiased_sharedBelowZeroIsQueued(t *testing.T) {
 			repeat(2, other.Dec, 3)
 			other.Dec(4)
 			other.Inc(4)
-			wantBias(t, c, 1, queued|0, 3, -1)
+			wantBias(t, c, 1, queued, 3, -1)
 			wantBias(t, c, 2, queued|1, 3, -3)
 			wantBias(t, c, 3, queued|2, 3, -2)
 			wantBias(t, c, 4, queued|3, 3, 0)
@@ -215,21 +215,29 @@ func TestBiased_saturates(t *testing.T) {
 		t.Error("TryInc refuses what is saturated")
 	}
 
-	// So do others, and the merge.
+	// A carry or an increment near the end makes the owner merge, which saturates.
+	owner.Inc(10)
+	c.bias(10).local = localMax - 1
+	atomic.StoreUint32(c.shared.Made(10), sharedMax-localMax/2+1)
+	owner.Inc(10)
+	wantBias(t, c, 10, queued, localMax/2, sharedMax+1)
+	owner.Flush()
+	wantBias(t, c, 10, merged, 0, sharedMax+1+localMax/2)
+	wantCount(t, c, 10, sharedMax+1+localMax/2)
 	owner.Inc(8)
 	atomic.StoreUint32(c.shared.Made(8), countMax-1)
 	other.Inc(8)
 	wantCount(t, c, 8, countMax)
-	wantBias(t, c, 8, owner.id, 1, countMax)
-	other.Inc(8)
-	wantCount(t, c, 8, countMax)
+	wantBias(t, c, 8, queued, 1, countMax)
 	repeat(9, owner.Inc, 9)
 	other.Dec(9)
 	atomic.StoreUint32(c.shared.Made(9), countMax-2)
 	owner.Close()
 	wantCount(t, c, 9, countMax)
-	if v := atomic.LoadUint32(c.shared.Made(9)); v != saturatedWord {
-		t.Errorf("shared %#x after the merge; want %#x", v, uint32(saturatedWord))
+	for _, ref := range []uint32{8, 9} {
+		if v := atomic.LoadUint32(c.shared.Made(ref)); v != saturatedWord {
+			t.Errorf("shared %#x after the merge; want %#x", v, uint32(saturatedWord))
+		}
 	}
 	died.want()
 }
@@ -305,9 +313,8 @@ func TestBiased_closeWhileOthersQueue(t *testing.T) {
 // The owner drops its last user while others drop theirs: one of them finds it dead.
 func TestBiased_dropWhileOthersDrop(t *testing.T) {
 	const rounds, objects = 100, 40
-	c, died := newMortal(t, Biased{}, objects)
 	for range rounds {
-		c, died = newMortal(t, Biased{}, objects)
+		c, died := newMortal(t, Biased{}, objects)
 		owner, other := c.Handle(), c.Handle()
 		for ref := int32(1); ref <= objects; ref++ {
 			owner.Inc(ref)
@@ -326,10 +333,10 @@ func TestBiased_dropWhileOthersDrop(t *testing.T) {
 		if n := len(died.told); n != objects {
 			t.Fatalf("%d of %d died", n, objects)
 		}
-	}
-	for ref, n := range died.told {
-		if n != 1 {
-			t.Errorf("objref %d was told dead %d times", ref, n)
+		for ref, n := range died.told {
+			if n != 1 {
+				t.Errorf("objref %d was told dead %d times", ref, n)
+			}
 		}
 	}
 }

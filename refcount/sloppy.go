@@ -27,11 +27,11 @@ import (
 // all spares back, without looking at the objrefs that have none.
 //
 // Exact at flush: a count is the central word less all spares. While others count, it may
-// be off by the spares that are on their way, 16 at most for each open handle. Deaths are
-// told by the flush that gives the last spare back. Increments are wait-free, decrements
-// lock-free, but for the lock with which a handle takes or gives back its array, or makes
-// room in it. A central word saturates for ever; spares may make that happen early, by
-// 16 for each open handle.
+// be off by the spares that are on their way, 16 at most for each open handle; a read
+// looks at all arrays. Deaths are told by the flush that gives the last spare back.
+// Increments are wait-free, decrements lock-free, but for the lock with which a handle
+// takes or gives back its array, or makes room in it. A central word saturates for ever;
+// spares may make that happen early, by 16 for each open handle.
 //
 // Memory: 4 bytes for each objref; 1 1/32 more for each handle that is open at the same
 // time, up to the largest objref it counts; 2.2 KiB for each handle. If the arena refuses
@@ -266,12 +266,13 @@ func (c *sloppyCounter) Handle() Handle {
 // SloppyHandle is a handle of [Sloppy].
 type SloppyHandle struct {
 	counter *sloppyCounter
-	spares  *spares // nil: none needed yet, or closed
-	room    int32   // there, in objrefs; 0 without
-	refused bool    // there is no memory for more, as of the last flush
+	spares  *spares               // nil: none needed yet, or closed
+	own     *region.Array[uint32] // of spares
+	room    int32                 // there, in objrefs; 0 without
+	refused bool                  // there is no memory for more, as of the last flush
 	closed  bool
 	// 128 bytes in all, so that no two handles share a cache line, or a pair of lines.
-	_ [sloppyHandleBytes - 2*unsafe.Sizeof(uintptr(0)) - 8]byte
+	_ [sloppyHandleBytes - 3*unsafe.Sizeof(uintptr(0)) - 8]byte
 }
 
 // Inc implements [Handle].
@@ -280,7 +281,7 @@ func (h *SloppyHandle) Inc(ref int32) { h.TryInc(ref) }
 // TryInc implements [Handle].
 func (h *SloppyHandle) TryInc(ref int32) bool {
 	if ref <= h.room {
-		w, shift := h.spares.at(ref)
+		w, shift := h.own.Made(uint32(ref)/4), uint(ref)%4*8
 		if v := *w; v>>shift&0xff != 0 {
 			storeOwn(w, v-1<<shift)
 			return true
@@ -303,7 +304,7 @@ func (h *SloppyHandle) take(ref int32) bool {
 // Dec implements [Handle].
 func (h *SloppyHandle) Dec(ref int32) {
 	if ref <= h.room {
-		w, shift := h.spares.at(ref)
+		w, shift := h.own.Made(uint32(ref)/4), uint(ref)%4*8
 		if v := *w; v>>shift&0xff-1 < sparesMax-1 { // neither 0 nor full
 			storeOwn(w, v+1<<shift)
 			return
@@ -344,7 +345,7 @@ func (h *SloppyHandle) reaches(ref int32) bool {
 	}
 	if h.spares == nil {
 		h.spares = h.counter.borrow()
-		h.room = h.spares.room
+		h.own, h.room = h.spares.own, h.spares.room
 	}
 	if ref > h.room {
 		h.refused = !h.spares.makeRoom(ref)
@@ -370,7 +371,7 @@ func (h *SloppyHandle) Close() {
 	h.counter.open.Add(-1)
 	if s := h.spares; s != nil {
 		died := s.giveAll(h.counter)
-		h.spares, h.room = nil, 0
+		h.spares, h.own, h.room = nil, nil, 0
 		h.counter.giveBack(s)
 		tell(h.counter.zero, died...)
 	}
