@@ -178,5 +178,6 @@ type Handle interface {
 func All() []Strategy {
 	return []Strategy{
 		Plain{}, Mutex{}, Atomic{}, Padded{}, CAS{}, Rcuref{}, Log{},
+		Sloppy{}, Biased{},
 	}
 }
