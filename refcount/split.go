@@ -1,0 +1,123 @@
+package refcount
+
+import (
+	"sync"
+	"sync/atomic"
+
+	"github.com/objhash/objhash/internal/region"
+)
+
+// splitCounter is for strategies that split a count into a word which all threads write,
+// and parts in arrays which one handle at a time writes: the count is the sum over all.
+//
+// An array goes from handle to handle with what is in it, so there are as many as there
+// ever were handles counting at the same time.
+//
+// A shared word may be below 0, by no more than what is in the arrays, or on its way
+// there; values from belowZeroMin on are those. A strategy sees to it that this is at
+// most 2^28 for one objref.
+type splitCounter struct {
+	shared *region.Array[uint32]
+	marks  *marks
+	most   int // arrays
+
+	open atomic.Int64 // handles
+
+	mu   sync.Mutex
+	idle []*ownCounts                 // that no handle has
+	own  atomic.Pointer[[]*ownCounts] // all that were made
+}
+
+func (c *splitCounter) init(cfg Config, most int) {
+	a := cfg.arena()
+	c.shared, c.marks, c.most = region.NewArray[uint32](a), newMarks(a, cfg.Zero), most
+}
+
+// ownCounts are parts of counts, of one handle at a time. Its holder alone writes; others
+// read it, for estimates.
+type ownCounts struct {
+	words *region.Array[uint32]
+	room  int32 // objrefs up to here have room, if it is made from the first one on
+}
+
+// all returns the arrays of all handles there were.
+func (c *splitCounter) all() []*ownCounts {
+	if own := c.own.Load(); own != nil {
+		return *own
+	}
+	return nil
+}
+
+// borrow returns an array that no other handle has, or nil.
+func (c *splitCounter) borrow() *ownCounts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.idle); n > 0 {
+		o := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		return o
+	}
+	own := c.all()
+	if len(own) == c.most {
+		return nil
+	}
+	o := &ownCounts{words: region.NewArray[uint32](c.shared.Arena())}
+	// A longer list may share memory with the shorter ones before it: whoever has one
+	// of those does not look beyond its end.
+	own = append(own, o)
+	// Ordering: pairs with the Load in all: the array is in the list before that is
+	// seen. Who sees the list before misses an array that was empty at that time.
+	c.own.Store(&own)
+	return o
+}
+
+func (c *splitCounter) giveBack(o *ownCounts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = append(c.idle, o)
+}
+
+// Grow implements [Counter].
+func (c *splitCounter) Grow(first, last int32) error {
+	if err := c.shared.Grow(uint32(first), uint32(last)); err != nil {
+		return err
+	}
+	return c.marks.grow(first, last)
+}
+
+// sharedCount returns what the shared word adds to the count of ref, any number; or the
+// whole count, if the arrays do not matter.
+func (c *splitCounter) sharedCount(ref int32) (n int64, whole bool) {
+	if ref <= 0 || c.marks.isDead(ref) {
+		return 0, true
+	}
+	w := c.shared.At(uint32(ref))
+	if w == nil {
+		return 0, true
+	}
+	v := atomic.LoadUint32(w)
+	if v > countMax && v < belowZeroMin {
+		return countMax, true
+	}
+	return int64(int32(v)), false
+}
+
+// add adds n to a shared word.
+func (c *splitCounter) add(ref, n int32) { addShared(c.shared.Made(uint32(ref)), n) }
+
+func addShared(w *uint32, n int32) {
+	// Ordering: none is needed; the sum is read at a barrier of the caller's, or as
+	// an estimate.
+	if v := atomic.AddUint32(w, uint32(n)); v > countMax && v < belowZeroMin {
+		atomic.StoreUint32(w, saturatedWord)
+	}
+}
+
+// bytes returns what the words, the arrays and the marks take.
+func (c *splitCounter) bytes() int64 {
+	n := c.shared.Bytes() + c.marks.bytes()
+	for _, o := range c.all() {
+		n += o.words.Bytes()
+	}
+	return n
+}
