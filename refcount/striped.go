@@ -27,6 +27,7 @@ import (
 // word that nobody writes any more, and a locked add to a cell that is nearly the thread's
 // own. Exact at once. Cells are read one after another: a sum of some that others write
 // meanwhile misses none of the operations before, and has any of those that come during it.
+// Cells do not saturate: a row that is beyond 2^31-1 comes back from there.
 //
 // Deaths are told at once while the object has no row, as with [CAS]; with a row they are
 // told at the barrier, because no thread knows the sum. The row is then free for another

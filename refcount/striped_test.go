@@ -141,6 +141,22 @@ func TestStriped_inflationLosesNothing(t *testing.T) {
 	}
 }
 
+func TestStriped_saturates(t *testing.T) {
+	c := newTestStriped(t, 2, 64, nil)
+	h := c.Handle()
+	for _, inc := range []func(int32){h.Inc, func(ref int32) { h.TryInc(ref) }} {
+		atomic.StoreUint32(c.at(7), countMax-1)
+		for _, op := range []func(int32){inc, inc, inc, h.Dec, h.Dec} {
+			if op(7); c.Count(7) != countMax {
+				t.Fatalf("Count = %d; want %d", c.Count(7), countMax)
+			}
+		}
+	}
+	if got := c.Count(100_000); got != 0 {
+		t.Errorf("Count = %d without room", got)
+	}
+}
+
 // What has no users, or no count, gets no row.
 func TestStriped_whatIsNotInflated(t *testing.T) {
 	c := newTestStriped(t, 2, 64, func(int32) {})
