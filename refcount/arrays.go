@@ -67,7 +67,7 @@ func (Arrays) Traits() Traits {
 // New implements [Strategy].
 func (Arrays) New(c Config) (Counter, error) {
 	a := new(arraysCounter)
-	a.init(c, arraysMost)
+	a.init(c, arraysMost, arrayHeadBytes)
 	a.nowhere = region.NewArray[uint32](a.shared.Arena())
 	return a, nil
 }
@@ -95,9 +95,7 @@ func (c *arraysCounter) Count(ref int32) int64 {
 func (c *arraysCounter) Barrier() { c.marks.reap(c.Count) }
 
 // Bytes implements [Counter].
-func (c *arraysCounter) Bytes() int64 {
-	return c.bytes() + int64(len(c.all()))*arrayHeadBytes + c.open.Load()*arraysHandleBytes
-}
+func (c *arraysCounter) Bytes() int64 { return c.bytes() + c.open.Load()*arraysHandleBytes }
 
 // Handle implements [Counter].
 func (c *arraysCounter) Handle() Handle {

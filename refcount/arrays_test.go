@@ -216,6 +216,11 @@ func TestArrays_memoryRefused(t *testing.T) {
 	if got := c.parts(1); !slices.Equal(got, []int32{0, 101}) {
 		t.Errorf("the shared word and the array have %v; want 0, 101", got)
 	}
+	other := c.Handle() // is refused an array
+	other.Inc(2)
+	if got := c.parts(2); !slices.Equal(got, []int32{1, 0}) {
+		t.Errorf("the shared word and the array have %v; want 1, 0", got)
+	}
 	a.Discharge(rest)
 	h.Flush()
 	h.Inc(1_000)

@@ -52,7 +52,7 @@ func (Log) Traits() Traits {
 // New implements [Strategy]. The counter's handles are of type *[LogHandle].
 func (Log) New(c Config) (Counter, error) {
 	l := new(logCounter)
-	l.init(c, ownMax)
+	l.init(c, ownMax, 0) // for so few, lists of segments do not count
 	return l, nil
 }
 

@@ -19,7 +19,8 @@ import (
 type splitCounter struct {
 	shared *region.Array[uint32]
 	marks  *marks
-	most   int // arrays
+	most   int   // arrays
+	head   int64 // what the arena is charged for each array, beyond its segments
 
 	open atomic.Int64 // handles
 
@@ -28,9 +29,10 @@ type splitCounter struct {
 	own  atomic.Pointer[[]*ownCounts] // all that were made
 }
 
-func (c *splitCounter) init(cfg Config, most int) {
+func (c *splitCounter) init(cfg Config, most int, head int64) {
 	a := cfg.arena()
-	c.shared, c.marks, c.most = region.NewArray[uint32](a), newMarks(a, cfg.Zero), most
+	c.shared, c.marks = region.NewArray[uint32](a), newMarks(a, cfg.Zero)
+	c.most, c.head = most, head
 }
 
 // ownCounts are parts of counts, of one handle at a time. Its holder alone writes; others
@@ -48,7 +50,8 @@ func (c *splitCounter) all() []*ownCounts {
 	return nil
 }
 
-// borrow returns an array that no other handle has, or nil.
+// borrow returns an array that no other handle has, or nil: there are as many as there may
+// be, or memory is refused.
 func (c *splitCounter) borrow() *ownCounts {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -58,10 +61,11 @@ func (c *splitCounter) borrow() *ownCounts {
 		return o
 	}
 	own := c.all()
-	if len(own) == c.most {
+	a := c.shared.Arena()
+	if len(own) == c.most || a.Charge(c.head) != nil {
 		return nil
 	}
-	o := &ownCounts{words: region.NewArray[uint32](c.shared.Arena())}
+	o := &ownCounts{words: region.NewArray[uint32](a)}
 	// A longer list may share memory with the shorter ones before it: whoever has one
 	// of those does not look beyond its end.
 	own = append(own, o)
@@ -117,7 +121,7 @@ func addShared(w *uint32, n int32) {
 func (c *splitCounter) bytes() int64 {
 	n := c.shared.Bytes() + c.marks.bytes()
 	for _, o := range c.all() {
-		n += o.words.Bytes()
+		n += o.words.Bytes() + c.head
 	}
 	return n
 }
