@@ -1,12 +1,8 @@
 package refcount
 
 import (
-	"slices"
-	"sync"
 	"sync/atomic"
 	"unsafe"
-
-	"github.com/objhash/objhash/internal/region"
 )
 
 // Log notes encounters in a short log of the handle's own, and adds them up when the
@@ -56,60 +52,19 @@ func (Log) Traits() Traits {
 
 // New implements [Strategy]. The counter's handles are of type *[LogHandle].
 func (Log) New(c Config) (Counter, error) {
-	a := c.arena()
-	return &logCounter{shared: region.NewArray[uint32](a), marks: newMarks(a, c.Zero)}, nil
+	l := new(logCounter)
+	l.init(c, ownMax, 0) // for so few, lists of segments do not count
+	return l, nil
 }
 
-type logCounter struct {
-	// A shared count may be below 0, by no more than what is in the arrays, or on its way
-	// there; values from belowZeroMin on are those.
-	shared *region.Array[uint32]
-	marks  *marks
-
-	open atomic.Int64 // handles
-
-	mu  sync.Mutex
-	own atomic.Pointer[[]*ownCounts] // all that were made; a new list with each
-}
-
-// all returns the counts of all handles there were.
-func (c *logCounter) all() []*ownCounts {
-	if own := c.own.Load(); own != nil {
-		return *own
-	}
-	return nil
-}
-
-// ownCounts are the counts of one handle at a time, a byte for each objref. Its holder
-// alone writes; others read it, for estimates.
-type ownCounts struct {
-	cells *region.Array[ownCell]
-	held  bool   // by a handle; guarded by logCounter.mu
-	room  uint32 // objrefs up to here have room
-}
-
-// Grow implements [Counter].
-func (c *logCounter) Grow(first, last int32) error {
-	if err := c.shared.Grow(uint32(first), uint32(last)); err != nil {
-		return err
-	}
-	return c.marks.grow(first, last)
-}
+type logCounter struct{ splitCounter[ownCell] }
 
 // Count implements [Counter].
 func (c *logCounter) Count(ref int32) int64 {
-	if ref <= 0 || c.marks.isDead(ref) {
-		return 0
+	sum, whole := c.sharedCount(ref)
+	if whole {
+		return sum
 	}
-	w := c.shared.At(uint32(ref))
-	if w == nil {
-		return 0
-	}
-	v := atomic.LoadUint32(w)
-	if v > countMax && v < belowZeroMin {
-		return countMax
-	}
-	sum := int64(int32(v))
 	for _, o := range c.all() {
 		if cell := o.cells.At(uint32(ref)); cell != nil {
 			sum += int64(loadCell(cell))
@@ -122,37 +77,7 @@ func (c *logCounter) Count(ref int32) int64 {
 func (c *logCounter) Barrier() { c.marks.reap(c.Count) }
 
 // Bytes implements [Counter].
-func (c *logCounter) Bytes() int64 {
-	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes
-	for _, o := range c.all() {
-		n += o.cells.Bytes()
-	}
-	return n
-}
-
-// borrow returns counts that no other handle has, or nil.
-func (c *logCounter) borrow() *ownCounts {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	own := c.all()
-	i := slices.IndexFunc(own, func(o *ownCounts) bool { return !o.held })
-	if i < 0 {
-		if len(own) == ownMax {
-			return nil
-		}
-		i = len(own)
-		own = append(slices.Clip(own), &ownCounts{cells: region.NewArray[ownCell](c.shared.Arena())})
-		c.own.Store(&own)
-	}
-	own[i].held = true
-	return own[i]
-}
-
-func (c *logCounter) giveBack(o *ownCounts) {
-	c.mu.Lock()
-	defer c.mu.Unlock()
-	o.held = false
-}
+func (c *logCounter) Bytes() int64 { return c.bytes() + c.open.Load()*logHandleBytes }
 
 // Handle implements [Counter].
 func (c *logCounter) Handle() Handle {
@@ -168,7 +93,7 @@ const (
 // LogHandle is a handle of [Log].
 type LogHandle struct {
 	counter *logCounter
-	own     *ownCounts // nil: none was free, or none needed yet
+	own     *ownCounts[ownCell] // nil: none was free, or none needed yet
 	n       uint
 	limit   uint // flush when n is this; 1: closed
 	refs    [logLen]int32
@@ -245,7 +170,7 @@ func (h *LogHandle) flush() {
 }
 
 // addOwn adds up one note in o. It returns false if there is no memory for that.
-func (c *logCounter) addOwn(o *ownCounts, note int32) bool {
+func (c *logCounter) addOwn(o *ownCounts[ownCell], note int32) bool {
 	ref := uint32(max(note, -note))
 	if ref > o.room {
 		if o.cells.Grow(0, ref) != nil {
@@ -263,15 +188,6 @@ func (c *logCounter) addOwn(o *ownCounts, note int32) bool {
 		addShared(c.shared.Made(ref), ownFull+1)
 	}
 	return true
-}
-
-// addShared adds n to a shared count.
-func addShared(w *uint32, n int32) {
-	// Ordering: none is needed; the sum is read at a barrier of the caller's, or as
-	// an estimate.
-	if v := atomic.AddUint32(w, uint32(n)); v > countMax && v < belowZeroMin {
-		atomic.StoreUint32(w, saturatedWord)
-	}
 }
 
 // addAll adds up refs, at most logLen, in the shared counts.

@@ -12,7 +12,7 @@ func TestG21_openHandlesHaveArraysOfTheirOwn(t *testing.T) {
 	c, _ := newCounter(t, Log{}, 0)
 	grow(t, c, 1, 64)
 	var open []*LogHandle
-	of := map[*ownCounts]int{}
+	of := map[*ownCounts[ownCell]]int{}
 	for i := range ownMax + 1 {
 		h := c.Handle().(*LogHandle)
 		open = append(open, h)

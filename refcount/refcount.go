@@ -18,8 +18,9 @@
 //	Strategy --New(Config)--> Counter --Handle()--> Handle --Inc, TryInc, Dec--> counts
 //
 // One file for each strategy; [All] lists them. What they share: the words of those that
-// count in a word which all threads write (word.go), the notes of those that learn of
-// zeros late (marks.go), and the order in which zeros are told (zero.go).
+// count in a word which all threads write (word.go), the sums of those that split counts
+// between such a word and arrays of the handles' own (split.go), the notes of those that
+// learn of zeros late (marks.go), and the order in which zeros are told (zero.go).
 //
 // # Guarantees
 //
@@ -178,6 +179,6 @@ type Handle interface {
 func All() []Strategy {
 	return []Strategy{
 		Plain{}, Mutex{}, Atomic{}, Padded{}, CAS{}, Rcuref{}, Log{},
-		Sloppy{}, Biased{},
+		Striped{}, Sloppy{}, Biased{}, Arrays{},
 	}
 }
