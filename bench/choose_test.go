@@ -32,6 +32,10 @@ func TestChoose(t *testing.T) {
 	if err != nil || len(all) != len(target.All()) {
 		t.Errorf("all: %d targets, %v; want %d", len(all), err, len(target.All()))
 	}
+	some, err := bench.ChooseTargets([]string{"counter/log", "counter", "counter/log", "objhash/atomic"})
+	if err != nil || len(some) != 3 || some[0].Name != "counter/log" || some[1].Name != "counter" || some[2].Strategy != "atomic" {
+		t.Errorf("with strategies: %v, %v", some, err)
+	}
 	_, err = bench.ChooseTargets([]string{"xsnyc4"})
 	if !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), `did you mean "xsync4"?`) ||
 		!strings.Contains(err.Error(), "objhash-batch") {

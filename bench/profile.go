@@ -28,6 +28,10 @@ const (
 	Uncount Op = "uncount"
 	Close   Op = "close"
 
+	// Flush flushes all handles, and the counts are verified: they are about to change
+	// beyond recognition. It is never timed.
+	Flush Op = "flush"
+
 	// Barrier is that of the counter; Verdict is the barrier, and then reads the count
 	// of every object. One thread does them when all handles are closed.
 	Barrier Op = "barrier"
@@ -120,6 +124,10 @@ type Profile struct {
 // LookupsAtLeast is how many lookups a timed phase has, however small the
 // table: some milliseconds of the fastest target.
 const LookupsAtLeast = 1 << 20
+
+// CountsAtLeast is the same for counting, so that each of many threads runs for long
+// enough to be interrupted by others.
+const CountsAtLeast = 1 << 22
 
 const defaultObjects = 100_000
 
@@ -250,7 +258,7 @@ func Profiles() []Profile {
 			Summary: "users are counted by objref, in random order, each object on one thread",
 			Objects: defaultObjects,
 			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Own, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true}, closing,
+				{Name: "count", Op: Count, Draw: Own, PerObject: 1, AtLeast: CountsAtLeast, Timed: true}, closing,
 			},
 		},
 		{
@@ -259,7 +267,7 @@ func Profiles() []Profile {
 			Objects: 1,
 			OneSize: true,
 			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Each, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true}, closing,
+				{Name: "count", Op: Count, Draw: Each, PerObject: 1, AtLeast: CountsAtLeast, Timed: true}, closing,
 			},
 		},
 		{
@@ -292,6 +300,7 @@ func Profiles() []Profile {
 			Objects: defaultObjects,
 			Phases: []Phase{
 				{Name: "count", Op: Count, Draw: Each, PerObject: 8},
+				{Name: "flush", Op: Flush},
 				{Name: "uncount", Op: Uncount, Draw: Again, Timed: true},
 				closing, {Name: "barrier", Op: Barrier, Timed: true},
 			},

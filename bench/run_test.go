@@ -219,6 +219,10 @@ func TestReportJSON(t *testing.T) {
 				Profile: "lookup-hit", Target: "broken", Objects: 1000, Threads: 1, Ops: 2000,
 				Error: "0x10 got objref 1 and objref 2", Distinct: 1000, Tables: 1,
 			},
+			{
+				Profile: "count-zipf", Target: "counter/atomic", Strategy: "atomic", Objects: 1000, Threads: 1, Ops: 8000,
+				Distinct: 1000, Tables: 1,
+			},
 		},
 		Skipped: []bench.Skipped{{Profile: "lookup-hit", Target: "baseline", Objects: 1000, Threads: 2, Reason: "serves at most 1 thread"}},
 	}

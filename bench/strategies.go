@@ -41,10 +41,10 @@ func (p *printer) strategies(r *Report) {
 		p.printf("\nstrategies of counting, %s: ns/op\n%s\n", plural(n, "thread"), m.render())
 		p.printf("  bytes/object: %s\n", m.bytes.describe())
 		if m.tasks != nil {
-			p.printf("  bytes with handles: all, with one handle open for each task: %s\n", m.tasks.describe())
+			p.printf("  bytes with handles: %s: all memory while each task has a handle open\n", m.tasks.describe())
 		}
 		if m.verdict != nil {
-			p.printf("  verdict ms: until the count of every object is known: %s\n", m.verdict.describe())
+			p.printf("  verdict ms: %s: until the count of each is known\n", m.verdict.describe())
 		}
 	}
 }

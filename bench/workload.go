@@ -48,7 +48,8 @@ type Workload struct {
 type phaseOps struct {
 	Phase
 	parts []part
-	whole int // operations of a phase that the table does as a whole
+	whole int     // operations of a phase that the table does as a whole
+	users []int32 // of a Flush, by objref - 1: what there is
 }
 
 type part struct {
