@@ -62,7 +62,8 @@ func (m *countingMaker) phase(ph Phase, rng *rand.Rand) (phaseOps, error) {
 		m.open = false
 	case Verdict:
 		ops.whole = m.s.Objects
-		fallthrough
+		ops.users = slices.Clone(m.users)
+		m.open = false
 	case Barrier:
 		if m.open {
 			err = errors.New("handles are open")
@@ -180,6 +181,13 @@ type openHandles struct {
 	_   [104]byte
 }
 
+func (o *openHandles) close() {
+	for _, h := range o.all {
+		h.Close()
+	}
+	o.all = nil
+}
+
 // count does the workload on one counter.
 func (w *Workload) count(ctx context.Context, spec target.Spec, _ uint64, size bool) (o Outcome, err error) {
 	before := liveHeap()
@@ -199,7 +207,7 @@ func (w *Workload) count(ctx context.Context, spec target.Spec, _ uint64, size b
 	}
 	for i := range w.phases {
 		ph := &w.phases[i]
-		if ph.Op == Close && size {
+		if size && (ph.Op == Close || ph.Op == Verdict) {
 			o.measure(t.counter, before)
 			size = false
 		}
@@ -233,8 +241,11 @@ func (t *counting) phase(ctx context.Context, ph *phaseOps) (elapsed time.Durati
 		return time.Since(start), nil
 	case Verdict:
 		start := time.Now()
+		for i := range t.open {
+			t.open[i].close()
+		}
 		t.counter.Barrier()
-		wrong := t.differing()
+		wrong := t.differing(ph.users)
 		elapsed = time.Since(start)
 		if wrong > 0 {
 			err = fmt.Errorf("%s counted wrong at the first reading", plural(wrong, "object"))
@@ -249,9 +260,9 @@ func (t *counting) phase(ctx context.Context, ph *phaseOps) (elapsed time.Durati
 	return run.elapsed, err
 }
 
-// differing returns how many counts are not as the workload left them.
-func (t *counting) differing() (wrong int) {
-	for i, users := range t.w.users {
+// differing returns how many counts are not as they should be.
+func (t *counting) differing(want []int32) (wrong int) {
+	for i, users := range want {
 		if t.counter.Count(int32(i)+1) != int64(users) {
 			wrong++
 		}
@@ -265,9 +276,7 @@ func (t *counting) worker(ph *phaseOps, thread int) worker {
 	switch {
 	case ph.Op == Close:
 		return worker{close: func() error {
-			for _, h := range open.all {
-				h.Close()
-			}
+			open.close()
 			return nil
 		}}
 	case ph.Draw == Handles:

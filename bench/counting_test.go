@@ -119,7 +119,8 @@ func TestCountingRefuses(t *testing.T) {
 		message string
 	}{
 		{[]bench.Phase{count}, "handles stay open"},
-		{[]bench.Phase{count, {Op: bench.Verdict}}, "handles are open"},
+		{[]bench.Phase{count, {Op: bench.Barrier}, closing}, "handles are open"},
+		{[]bench.Phase{count, {Op: bench.Flush, Timed: true}, closing}, "a flush is not timed"},
 		{[]bench.Phase{count, {Op: bench.Lookup, Draw: bench.Each}, closing}, `"lookup" is not one of counting`},
 		{[]bench.Phase{{Op: bench.Count, Draw: bench.Absent}, closing}, `"absent" is not one of counting`},
 		{[]bench.Phase{{Op: bench.Count, Draw: bench.Zipf}, closing}, "exponent"},

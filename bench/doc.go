@@ -38,14 +38,14 @@
 // for tables alone. A counter has room for all objects before anything is timed. Its
 // workers are handles: one per thread, or one per task in count-10k-tasks, where opening
 // them is part of the time. Handles stay open from phase to phase until one closes them,
-// on all threads, and is timed too; memory is read before that. Users are told apart by
+// which is timed too; memory is read before that. Users are told apart by
 // the thread that counted them: the thread that gives a user back is the one that took
 // it, for some strategies want that.
 //
 // The loops are the harness's, the same for all strategies, and concrete but for one
-// thing: each operation is a call through the interface refcount.Handle. That costs a
-// nanosecond or two, which is not taken off; it hides little, since only the fastest
-// strategies do less work than that per operation.
+// thing: each operation is a call through the interface refcount.Handle. That cannot be
+// avoided where the strategy is a choice; it is part of every figure, and the same for
+// all.
 //
 // Deaths are told to an array of atomic counts, one per death: that, too, is part of the
 // time of count-drop, for all alike. In the other profiles counters are made without
@@ -63,10 +63,10 @@
 //     above 0; as many encounters were first as there are objects; lookups
 //     found all that is there and nothing else; records, where the target
 //     keeps them, say what was encountered. Of a counter: each objref has the
-//     users that the workload leaves it, in count-drop after the increments and
-//     after the decrements; in count-drop each death is told once, none before its
-//     time. A target that fails is reported as
-//     failed, has no times, and takes no part in later rounds of the cell.
+//     users that the workload leaves it, and in count-drop had them before the
+//     decrements, too; there each death is told once, and none while nothing was
+//     decremented. A target that fails is reported as failed, has no times, and
+//     takes no part in later rounds of the cell.
 //   - What was measured before an interruption is in the report.
 //
 // # Statistics
@@ -96,6 +96,10 @@
 // memory that has been touched before, as in a program that has run for a
 // while; a target that maps its memory gets untouched pages each time and pays
 // for the faults.
+//
+// With more threads than processors, the end of a phase is that of the thread that the
+// system woke last. A phase that is short, as closing a few handles is, takes longer for
+// that, with all targets alike. count-verdict is on one thread once the users are counted.
 //
 // What a trial writes beside the table, one objref per operation, passes
 // through the caches in order and is part of the time of every target alike.

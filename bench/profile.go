@@ -32,8 +32,9 @@ const (
 	// beyond recognition. It is never timed.
 	Flush Op = "flush"
 
-	// Barrier is that of the counter; Verdict is the barrier, and then reads the count
-	// of every object. One thread does them when all handles are closed.
+	// Barrier is that of the counter, when all handles are closed. Verdict closes them,
+	// does the barrier, and reads the count of every object. One thread does it all,
+	// so that the time has no waking of threads in it.
 	Barrier Op = "barrier"
 	Verdict Op = "verdict"
 
@@ -289,7 +290,7 @@ func Profiles() []Profile {
 			Summary: "from the last of 8 users per object to the exact count of each: handles closed, barrier, reading",
 			Objects: defaultObjects,
 			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Each, PerObject: 8}, closing, {Name: "verdict", Op: Verdict, Timed: true},
+				{Name: "count", Op: Count, Draw: Each, PerObject: 8}, {Name: "verdict", Op: Verdict, Timed: true},
 			},
 		},
 		{

@@ -49,7 +49,7 @@ type phaseOps struct {
 	Phase
 	parts []part
 	whole int     // operations of a phase that the table does as a whole
-	users []int32 // of a Flush, by objref - 1: what there is
+	users []int32 // of a Flush or Verdict, by objref - 1: what there is
 }
 
 type part struct {
