@@ -38,9 +38,8 @@
 // for tables alone. A counter has room for all objects before anything is timed. Its
 // workers are handles: one per thread, or one per task in count-10k-tasks, where opening
 // them is part of the time. Handles stay open from phase to phase until one closes them,
-// which is timed too; memory is read before that. Users are told apart by
-// the thread that counted them: the thread that gives a user back is the one that took
-// it, for some strategies want that.
+// which is timed too; memory is read before that. The thread that gives a user back is
+// the one that counted it, through the same handle, for some strategies want that.
 //
 // The loops are the harness's, the same for all strategies, and concrete but for one
 // thing: each operation is a call through the interface refcount.Handle. That cannot be
