@@ -57,7 +57,7 @@ soak: check-go
 	$(GO) test -run '^$$' -fuzz '^FuzzSnapshot$$' -fuzztime 10000000x ./engine
 	$(MAKE) fuzz FUZZFOR=10m
 
-# Measures everything under results/ again, in about a quarter of an hour.
+# Measures everything under results/ again, in about twenty minutes.
 results: check-go
 	@mkdir -p bin results
 	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench
@@ -67,6 +67,8 @@ results: check-go
 		--objects 10k --threads 1,2 --trials 6 --json results/small.json > results/small.txt
 	bin/crbench run --profile restart-in-order,restart-parallel,restart-fetch,audit,snapshot,drop-all \
 		--target objhash,baseline-sized --against baseline-sized --objects 1e6 --threads 1,2 --trials 10 --json results/restart.json > results/restart.txt
+	bin/crbench run --profile count-private,count-hot,count-zipf,count-10k-tasks,count-verdict,count-drop \
+		--target counter --threads 1,2,8,64 --trials 10 --json results/strategies.json > results/strategies.txt
 
 clean:
 	rm -rf bin

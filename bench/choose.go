@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/objhash/objhash/bench/target"
+	"github.com/objhash/objhash/refcount"
 )
 
 // ErrChoice is what the functions of this file return, wrapped, for a name or
@@ -20,9 +21,55 @@ func ChooseProfiles(names []string) ([]Profile, error) {
 	return choose("profile", names, Profiles(), func(p Profile) string { return p.Name })
 }
 
-// ChooseTargets returns the targets of those names, in that order.
-func ChooseTargets(names []string) ([]target.Spec, error) {
-	return choose("target", names, target.All(), func(s target.Spec) string { return s.Name })
+// ChooseStrategies returns the ways of counting users of those names, in that order.
+func ChooseStrategies(names []string) ([]refcount.Strategy, error) {
+	return choose("strategy", names, refcount.All(), refcount.Strategy.Name)
+}
+
+// ChooseTargets returns the targets of those names, in that order. A name may have a
+// strategy behind it, as in counter/atomic.
+func ChooseTargets(names []string) (chosen []target.Spec, err error) {
+	if len(names) == 0 {
+		return target.All(), nil
+	}
+	for _, name := range names {
+		specs, err := chooseTarget(name)
+		if err != nil {
+			return nil, err
+		}
+		for _, spec := range specs {
+			if !slices.ContainsFunc(chosen, func(s target.Spec) bool { return s.Name == spec.Name }) {
+				chosen = append(chosen, spec)
+			}
+		}
+	}
+	return chosen, nil
+}
+
+func chooseTarget(name string) ([]target.Spec, error) {
+	plain, strategy, with := strings.Cut(name, "/")
+	all := target.All()
+	if with {
+		all = takers()
+	}
+	specs, err := choose("target", []string{plain}, all, func(s target.Spec) string { return s.Name })
+	if err != nil || !with {
+		return specs, err
+	}
+	strategies, err := ChooseStrategies([]string{strategy})
+	if err != nil {
+		return nil, err
+	}
+	var variants []target.Spec
+	for _, s := range specs {
+		variants = append(variants, s.Variants(strategies)...)
+	}
+	return variants, nil
+}
+
+// takers returns the targets that take a strategy.
+func takers() []target.Spec {
+	return slices.DeleteFunc(target.All(), func(s target.Spec) bool { return s.WithStrategy == nil })
 }
 
 // choose finds all names; "all" and no name at all stand for everything.

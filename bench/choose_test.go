@@ -7,6 +7,7 @@ import (
 	"testing"
 
 	"github.com/objhash/objhash/bench"
+	"github.com/objhash/objhash/bench/target"
 )
 
 func TestParseCounts(t *testing.T) {
@@ -28,8 +29,12 @@ func TestChoose(t *testing.T) {
 		t.Errorf("got %v, %v", got, err)
 	}
 	all, err := bench.ChooseTargets([]string{"index", "all"})
-	if err != nil || len(all) != 13 {
-		t.Errorf("all: %d targets, %v; want 13", len(all), err)
+	if err != nil || len(all) != len(target.All()) {
+		t.Errorf("all: %d targets, %v; want %d", len(all), err, len(target.All()))
+	}
+	some, err := bench.ChooseTargets([]string{"counter/log", "counter", "counter/log", "objhash/atomic"})
+	if err != nil || len(some) != 3 || some[0].Name != "counter/log" || some[1].Name != "counter" || some[2].Strategy != "atomic" {
+		t.Errorf("with strategies: %v, %v", some, err)
 	}
 	_, err = bench.ChooseTargets([]string{"xsnyc4"})
 	if !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), `did you mean "xsync4"?`) ||

@@ -3,7 +3,10 @@
 //
 // # Terminology
 //
-//   - A target (package target) is a table that gives each address one objref.
+//   - A target (package target) is a table that gives each address one objref, or a bare
+//     counter that counts the users of objrefs.
+//   - A strategy (package refcount) is a way of counting users. A target that can count
+//     in several ways has an entrant for each strategy asked for.
 //   - A profile is a described, seeded, reproducible workload: [Profile].
 //   - A workload is a profile with its size: every operation of every thread,
 //     made before anything is timed, the same for all targets.
@@ -29,18 +32,40 @@
 // the phases that prepare, opening the workers, verification. What is
 // included: closing the workers, since that makes visible what they kept back.
 //
+// # Counting
+//
+// The profiles whose name begins with count- are for counters alone, as all others are
+// for tables alone. A counter has room for all objects before anything is timed. Its
+// workers are handles: one per thread, or one per task in count-10k-tasks, where opening
+// them is part of the time. Handles stay open from phase to phase until one closes them,
+// which is timed too; memory is read before that. The thread that gives a user back is
+// the one that counted it, through the same handle, for some strategies want that.
+//
+// The loops are the harness's, the same for all strategies, and concrete but for one
+// thing: each operation is a call through the interface refcount.Handle. That cannot be
+// avoided where the strategy is a choice; it is part of every figure, and the same for
+// all.
+//
+// Deaths are told to an array of atomic counts, one per death: that, too, is part of the
+// time of count-drop, for all alike. In the other profiles counters are made without
+// anybody to tell, as the engine makes its own.
+//
 // # Guarantees
 //
 //   - Every target of a cell does the same operations on the same addresses.
 //   - The same seed gives the same workload, on every machine, whatever the
 //     number of threads; that number only says how it is cut. (A trace is cut
-//     by holder, so there the order differs.)
+//     by holder, objects that threads do not share by thread, so there the
+//     order differs.)
 //   - Every trial is verified from its own results, the warm-up too: each
 //     object met is found, has one objref, shares it with no other; objrefs are
 //     above 0; as many encounters were first as there are objects; lookups
 //     found all that is there and nothing else; records, where the target
-//     keeps them, say what was encountered. A target that fails is reported as
-//     failed, has no times, and takes no part in later rounds of the cell.
+//     keeps them, say what was encountered. Of a counter: each objref has the
+//     users that the workload leaves it, and in count-drop had them before the
+//     decrements, too; there each death is told once, and none while nothing was
+//     decremented. A target that fails is reported as failed, has no times, and
+//     takes no part in later rounds of the cell.
 //   - What was measured before an interruption is in the report.
 //
 // # Statistics
@@ -59,7 +84,8 @@
 //
 // # Limits
 //
-// The harness keeps a workload in memory: 14 bytes per operation. Its slices
+// The harness keeps a workload in memory: 14 bytes per operation, 4 where
+// operations are by objref alone. Its slices
 // are part of the Go heap, so the garbage collector runs less often during a
 // trial than in a program that has nothing but the table: that favours targets
 // that allocate.
@@ -69,6 +95,10 @@
 // memory that has been touched before, as in a program that has run for a
 // while; a target that maps its memory gets untouched pages each time and pays
 // for the faults.
+//
+// With more threads than processors, the end of a phase is that of the thread that the
+// system woke last. A phase that is short, as closing a few handles is, takes longer for
+// that, with all targets alike. count-verdict is on one thread once the users are counted.
 //
 // What a trial writes beside the table, one objref per operation, passes
 // through the caches in order and is part of the time of every target alike.

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/objhash/objhash/bench/target"
+	"github.com/objhash/objhash/refcount"
 )
 
 // RunOptions is a run as a person asks for it, in words. The zero value of a
@@ -21,8 +22,14 @@ type RunOptions struct {
 	Targets  []string // names, or "all"; default: all
 	Objects  []string // numbers; default: each profile's own
 	Threads  []string // numbers; default: Threads
-	Trials   int
-	Seed     uint64
+
+	// Strategies are names, or "all", of what targets count users with that can count
+	// in more than one way; default: bare counters in each way, others as they do by
+	// themselves.
+	Strategies []string
+
+	Trials int
+	Seed   uint64
 
 	JSON  string // file to keep the report in; "": none
 	Trace string // file of the trace to replay; "": the one that is embedded
@@ -80,6 +87,9 @@ func (o RunOptions) config() (c Config, err error) {
 	if c.Targets, err = ChooseTargets(o.Targets); err != nil {
 		return c, err
 	}
+	if c.Strategies, err = o.strategies(c.Targets); err != nil {
+		return c, err
+	}
 	if o.Against != "" {
 		if _, err = ChooseTargets([]string{o.Against}); err != nil {
 			return c, fmt.Errorf("to compare against: %w", err)
@@ -103,6 +113,22 @@ func (o RunOptions) config() (c Config, err error) {
 	return c, o.loadTrace(&c)
 }
 
+func (o RunOptions) strategies(targets []target.Spec) ([]refcount.Strategy, error) {
+	if len(o.Strategies) == 0 {
+		return nil, nil
+	}
+	strategies, err := ChooseStrategies(o.Strategies)
+	if err == nil && !slices.ContainsFunc(targets, func(s target.Spec) bool { return s.WithStrategy != nil }) {
+		var names []string
+		for _, s := range takers() {
+			names = append(names, s.Name)
+		}
+		err = fmt.Errorf("%w: strategies are for the targets %s, by their plain names; none is among %s",
+			ErrChoice, strings.Join(names, ", "), strings.Join(o.Targets, ", "))
+	}
+	return strategies, err
+}
+
 func (o RunOptions) loadTrace(c *Config) (err error) {
 	if !slices.ContainsFunc(c.Profiles, func(p Profile) bool { return p.recorded() }) {
 		if o.Trace != "" {
@@ -114,12 +140,16 @@ func (o RunOptions) loadTrace(c *Config) (err error) {
 	return err
 }
 
-// WriteList writes the names of all targets and profiles, a line each.
+// WriteList writes the names of all targets, strategies and profiles, a line each.
 func WriteList(w io.Writer) error {
 	tw := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
 	fmt.Fprintln(tw, "Targets:") // tw keeps errors for Flush
 	for _, s := range target.All() {
 		fmt.Fprintf(tw, "  %s\t%s\n", s.Name, s.Summary)
+	}
+	fmt.Fprintln(tw, "\nStrategies:")
+	for _, s := range refcount.All() {
+		fmt.Fprintf(tw, "  %s\t%s\n", s.Name(), s.Traits().Summary)
 	}
 	fmt.Fprintln(tw, "\nProfiles:")
 	for _, p := range Profiles() {

@@ -22,6 +22,22 @@ const (
 	Audit    Op = "audit"
 	Snapshot Op = "snapshot"
 
+	// Count adds one user to an objref, Uncount takes one off again. A thread has one
+	// handle for that, or the many of the draw Handles, which stay open until Close.
+	Count   Op = "count"
+	Uncount Op = "uncount"
+	Close   Op = "close"
+
+	// Flush flushes all handles, and the counts are verified: they are about to change
+	// beyond recognition. It is never timed.
+	Flush Op = "flush"
+
+	// Barrier is that of the counter, when all handles are closed. Verdict closes them,
+	// does the barrier, and reads the count of every object. One thread does it all,
+	// so that the time has no waking of threads in it.
+	Barrier Op = "barrier"
+	Verdict Op = "verdict"
+
 	// Drop closes the table, which drops the reference of every object. It is the
 	// last phase, and done by one thread.
 	Drop Op = "drop"
@@ -47,6 +63,13 @@ const (
 	Recorded Draw = "recorded"
 	// InOrder takes every objref once, in order; threads take blocks in turn.
 	InOrder Draw = "in order"
+	// Own is Each, with objects of its own for each thread: a run of objrefs.
+	Own Draw = "own"
+	// Handles lets tasks come one after the other, each with a handle of its own,
+	// through which it counts PerTask objects, drawn as for Zipf.
+	Handles Draw = "handles"
+	// Again takes what the same thread took in the phase before, in another order.
+	Again Draw = "again"
 )
 
 // Phase is a part of a profile in which all threads do operations of one sort.
@@ -56,17 +79,19 @@ type Phase struct {
 	Op   Op
 	Draw Draw
 
-	// PerObject is the number of operations per object, for Each, Absent (both
-	// whole passes) and Zipf.
+	// PerObject is the number of operations per object, for Each, Own, Absent (all
+	// three whole passes) and Zipf.
 	PerObject int
 
 	// AtLeast is the number of operations below which further passes are added,
 	// so that a small table is looked up in for long enough to be timed. For
-	// Each and Absent.
+	// Each, Own and Absent.
 	AtLeast int
 
-	Theta  float64 // exponent, for Zipf
+	Theta  float64 // exponent, for Zipf and Handles
 	Shared int     // objects of the shared fd table, for Tasks
+
+	Tasks, PerTask int // for Handles
 
 	Needs bool // objects need two of lower objrefs, at random; for Restore
 
@@ -83,6 +108,9 @@ type Profile struct {
 	// trace has its own.
 	Objects int
 
+	// OneSize says that Objects is what the profile is about, and stays as it is.
+	OneSize bool
+
 	// Presized says that targets are told the number of objects beforehand.
 	Presized bool
 
@@ -98,12 +126,17 @@ type Profile struct {
 // table: some milliseconds of the fastest target.
 const LookupsAtLeast = 1 << 20
 
+// CountsAtLeast is the same for counting, so that each of many threads runs for long
+// enough to be interrupted by others.
+const CountsAtLeast = 1 << 22
+
 const defaultObjects = 100_000
 
 // Profiles returns the canonical profiles.
 func Profiles() []Profile {
 	files := []string{"file"}
 	fill := Phase{Name: "fill", Op: Encounter, Draw: Each, PerObject: 1}
+	closing := Phase{Name: "close", Op: Close, Timed: true}
 	return []Profile{
 		{
 			Name:     "lookup-hit",
@@ -222,6 +255,58 @@ func Profiles() []Profile {
 			Phases:  []Phase{fill, {Name: "drop", Op: Drop, Timed: true}},
 		},
 		{
+			Name:    "count-private",
+			Summary: "users are counted by objref, in random order, each object on one thread",
+			Objects: defaultObjects,
+			Phases: []Phase{
+				{Name: "count", Op: Count, Draw: Own, PerObject: 1, AtLeast: CountsAtLeast, Timed: true}, closing,
+			},
+		},
+		{
+			Name:    "count-hot",
+			Summary: "all threads count the users of one object",
+			Objects: 1,
+			OneSize: true,
+			Phases: []Phase{
+				{Name: "count", Op: Count, Draw: Each, PerObject: 1, AtLeast: CountsAtLeast, Timed: true}, closing,
+			},
+		},
+		{
+			Name:    "count-zipf",
+			Summary: "8 users per object, Zipf 0.99, are counted by all threads",
+			Objects: defaultObjects,
+			Phases:  []Phase{{Name: "count", Op: Count, Draw: Zipf, Theta: 0.99, PerObject: 8, Timed: true}, closing},
+		},
+		{
+			Name:    "count-10k-tasks",
+			Summary: "10,000 tasks open a handle each, count 32 files of a few hundred, Zipf 0.99, and close when all are done",
+			Objects: 300,
+			Phases: []Phase{
+				{Name: "count", Op: Count, Draw: Handles, Tasks: 10_000, PerTask: 32, Theta: 0.99, Timed: true}, closing,
+			},
+		},
+		{
+			Name:    "count-verdict",
+			Summary: "from the last of 8 users per object to the exact count of each: handles closed, barrier, reading",
+			Objects: defaultObjects,
+			Phases: []Phase{
+				{Name: "count", Op: Count, Draw: Each, PerObject: 8}, {Name: "verdict", Op: Verdict, Timed: true},
+			},
+		},
+		{
+			// The passes are cut one after the other, so that up to 8 threads share
+			// each object.
+			Name:    "count-drop",
+			Summary: "the 8 users of each object, counted by several threads, go again until every death has been told",
+			Objects: defaultObjects,
+			Phases: []Phase{
+				{Name: "count", Op: Count, Draw: Each, PerObject: 8},
+				{Name: "flush", Op: Flush},
+				{Name: "uncount", Op: Uncount, Draw: Again, Timed: true},
+				closing, {Name: "barrier", Op: Barrier, Timed: true},
+			},
+		},
+		{
 			Name:    "replay",
 			Summary: "the encounters of a recorded trace in its order, into a table that is not presized",
 			Phases:  []Phase{{Name: "replay", Op: Encounter, Draw: Recorded, Timed: true}},
@@ -256,14 +341,19 @@ func (p *Profile) has(op Op) bool {
 // whole says that the table does the operation by itself, for all objects at once.
 func (op Op) whole() bool { return op == Audit || op == Snapshot || op == Drop }
 
+// counts says whether the profile is one for counters alone.
+func (p *Profile) counts() bool { return p.has(Count) }
+
 // restart says whether the profile is one of a restart.
 func (p *Profile) restart() bool { return p.has(Restore) }
 
 // count is the number of operations of a phase that is not Recorded.
 func (ph *Phase) count(objects int) int {
 	switch ph.Draw {
-	case "":
+	case "", Again:
 		return 0
+	case Handles:
+		return ph.Tasks * ph.PerTask
 	case Tasks:
 		shared, tasks := ph.tasks(objects)
 		return tasks * (shared + 1)

@@ -39,8 +39,12 @@ type Result struct {
 	Target  string `json:"target"`
 	Objects int    `json:"objects"`
 	Threads int    `json:"threads"`
-	Ops     int    `json:"ops"`    // timed operations of a trial
-	Trials  int    `json:"trials"` // counted, without the warm-up
+
+	// Strategy is what the target was told to count users with.
+	Strategy string `json:"strategy,omitempty"`
+
+	Ops    int `json:"ops"`    // timed operations of a trial
+	Trials int `json:"trials"` // counted, without the warm-up
 
 	// NsPerOp and BytesPerObject are null where there is no measurement: the
 	// target failed, or the run was interrupted before its first trial.

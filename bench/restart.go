@@ -48,26 +48,20 @@ func drawRefs(ph Phase, objects, threads int, rng *rand.Rand) ([]part, error) {
 	if ph.Op != Restore && ph.Op != Fetch {
 		return nil, fmt.Errorf("operation %q is not one of a restart", ph.Op)
 	}
-	order := make([]int32, objects)
-	for i := range order {
-		order[i] = int32(i) + 1
-	}
-	parts := make([]part, threads)
+	var parts []part
 	switch ph.Draw {
 	case InOrder:
+		order := make([]int32, objects)
+		for i := range order {
+			order[i] = int32(i) + 1
+		}
+		parts = make([]part, threads)
 		for block := 0; block*BlockOps < objects; block++ {
 			t := &parts[block%threads]
 			t.refs = append(t.refs, order[block*BlockOps:min((block+1)*BlockOps, objects)]...)
 		}
 	case Each:
-		var drawn []int32
-		for range ph.count(objects) / objects {
-			rng.Shuffle(objects, func(i, j int) { order[i], order[j] = order[j], order[i] })
-			drawn = append(drawn, order...)
-		}
-		for t := range parts {
-			parts[t].refs = drawn[len(drawn)*t/threads : len(drawn)*(t+1)/threads]
-		}
+		parts = cutRefs(refPasses(objects, ph.count(objects)/objects, rng), threads, 1)
 	default:
 		return nil, fmt.Errorf("draw %q is not one of a restart", ph.Draw)
 	}
@@ -97,7 +91,7 @@ func (w *Workload) restart(ctx context.Context, spec target.Spec, seed uint64, s
 	created := 0
 	for i := range w.phases {
 		ph := &w.phases[i]
-		run, err := ph.run(ctx, func() (worker, error) { return ph.restartWorker(t) })
+		run, err := ph.run(ctx, func(int) (worker, error) { return ph.restartWorker(t) })
 		if err != nil {
 			return o, fmt.Errorf("phase %q: %w", ph.Name, err)
 		}

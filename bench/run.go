@@ -11,6 +11,7 @@ import (
 	"github.com/objhash/objhash/bench/machine"
 	"github.com/objhash/objhash/bench/target"
 	"github.com/objhash/objhash/bench/trace"
+	"github.com/objhash/objhash/refcount"
 )
 
 // Config says what a run measures: each profile at each size on each number of
@@ -18,10 +19,15 @@ import (
 type Config struct {
 	Profiles []Profile
 	Targets  []target.Spec
-	Objects  []int // empty: each profile's own
-	Threads  []int
-	Trials   int // counted ones; a warm-up round comes before
-	Seed     uint64
+
+	// Strategies are what targets that take one count users with; empty: see
+	// [target.Spec.Variants].
+	Strategies []refcount.Strategy
+
+	Objects []int // empty: each profile's own
+	Threads []int
+	Trials  int // counted ones; a warm-up round comes before
+	Seed    uint64
 
 	Trace     *trace.Trace // for profiles that replay one
 	TraceName string       // as reports call it
@@ -105,7 +111,7 @@ type cell struct {
 func (r *runner) plan() (cells []cell) {
 	for _, p := range r.c.Profiles {
 		sizes := r.c.Objects
-		if p.recorded() || len(sizes) == 0 {
+		if p.recorded() || p.OneSize || len(sizes) == 0 {
 			sizes = []int{p.Objects}
 		}
 		for _, n := range sizes {
@@ -207,12 +213,21 @@ func (r *runner) entrants(w *Workload, tables int) (entrants []entrant) {
 			r.skip(w, spec, why)
 			continue
 		}
-		res := &Result{
-			Profile: w.Profile.Name, Target: spec.Name, Objects: w.Objects, Threads: w.Threads,
-			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables,
+		for _, v := range spec.Variants(r.c.Strategies) {
+			if slices.ContainsFunc(entrants, func(e entrant) bool { return e.spec.Name == v.Name }) {
+				continue // named by itself and by its strategy
+			}
+			if why := w.Excludes(v); why != "" {
+				r.skip(w, v, why)
+				continue
+			}
+			res := &Result{
+				Profile: w.Profile.Name, Target: v.Name, Strategy: v.Strategy, Objects: w.Objects, Threads: w.Threads,
+				Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables,
+			}
+			r.report.Results = append(r.report.Results, res)
+			entrants = append(entrants, entrant{spec: v, result: res})
 		}
-		r.report.Results = append(r.report.Results, res)
-		entrants = append(entrants, entrant{spec: spec, result: res})
 	}
 	return entrants
 }

@@ -17,6 +17,7 @@ import (
 	"github.com/objhash/objhash/bench"
 	"github.com/objhash/objhash/bench/machine"
 	"github.com/objhash/objhash/bench/target"
+	"github.com/objhash/objhash/refcount"
 )
 
 var update = flag.Bool("update", false, "rewrite the golden files")
@@ -38,7 +39,7 @@ func TestEveryTargetPasses(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, spec := range target.All() {
-				if w.Excludes(spec) != "" {
+				if w.Excludes(spec) != "" || spec.Counts {
 					continue
 				}
 				o, err := w.Trial(t.Context(), spec, 1, 1)
@@ -218,6 +219,10 @@ func TestReportJSON(t *testing.T) {
 				Profile: "lookup-hit", Target: "broken", Objects: 1000, Threads: 1, Ops: 2000,
 				Error: "0x10 got objref 1 and objref 2", Distinct: 1000, Tables: 1,
 			},
+			{
+				Profile: "count-zipf", Target: "counter/atomic", Strategy: "atomic", Objects: 1000, Threads: 1, Ops: 8000,
+				Distinct: 1000, Tables: 1,
+			},
 		},
 		Skipped: []bench.Skipped{{Profile: "lookup-hit", Target: "baseline", Objects: 1000, Threads: 2, Reason: "serves at most 1 thread"}},
 	}
@@ -292,8 +297,13 @@ func TestWriteList(t *testing.T) {
 	if err := bench.WriteList(&out); err != nil {
 		t.Fatal(err)
 	}
+	for _, section := range []string{"Targets:", "Strategies:", "Profiles:"} {
+		if !strings.Contains(out.String(), section) {
+			t.Errorf("no %s in\n%s", section, out.String())
+		}
+	}
 	names := regexp.MustCompile(`(?m)^  ([a-z0-9-]+)  +\S`).FindAllStringSubmatch(out.String(), -1)
-	if len(names) != len(target.All())+len(bench.Profiles()) {
+	if len(names) != len(target.All())+len(refcount.All())+len(bench.Profiles()) {
 		t.Errorf("%d lines:\n%s", len(names), out.String())
 	}
 }

@@ -9,7 +9,6 @@ import (
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
-	"github.com/jedib0t/go-pretty/v6/text"
 )
 
 // DefaultAgainst is the target that others are compared with unless another is
@@ -18,7 +17,8 @@ const DefaultAgainst = "xsync4"
 
 // WriteTable writes the report for people: one table per cell, the fastest
 // target first, each compared with the target named against where that was
-// measured.
+// measured, counters with counter/atomic otherwise. If bare counters were measured with
+// several strategies, tables that compare these over all profiles follow.
 func (r *Report) WriteTable(w io.Writer, against string) error {
 	p := printer{w: w}
 	p.printf("%s; median of the trials; %s\n", r.Unit, r.Env.Summary())
@@ -28,6 +28,7 @@ func (r *Report) WriteTable(w io.Writer, against string) error {
 		p.skipped(r, cell[0])
 		few = few || slices.ContainsFunc(cell, func(res *Result) bool { return res.Interval == IntervalMinMax })
 	}
+	p.strategies(r)
 	if len(r.Results) == 0 {
 		p.printf("\nnothing was measured\n")
 		p.skipped(r, nil)
@@ -61,9 +62,11 @@ func (res *Result) sameCell(o *Result) bool {
 }
 
 func (r *Report) reference(cell []*Result, against string) *Result {
-	for _, res := range cell {
-		if res.Target == against && res.NsPerOp != nil {
-			return res
+	for _, name := range []string{against, counterAgainst} {
+		for _, res := range cell {
+			if res.Target == name && res.NsPerOp != nil {
+				return res
+			}
 		}
 	}
 	return nil
@@ -94,19 +97,11 @@ func (p *printer) cell(cell []*Result, reference *Result) {
 	p.printf("\n%s: %s, %s, %s operations x %s\n", head.Profile, objects,
 		plural(head.Threads, "thread"), grouped(head.Ops), plural(trials, "trial"))
 
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
 	header := table.Row{"target", "ns/op", "interval", "Mops/s", "bytes/object"}
 	if reference != nil {
 		header = append(header, "x "+reference.Target)
 	}
-	t.AppendHeader(append(header, "verified"))
-	var columns []table.ColumnConfig
-	for i := 2; i <= len(header); i++ {
-		columns = append(columns, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
-	}
-	t.SetColumnConfigs(columns)
-	t.Style().Format.Header = text.FormatDefault
+	t := newTable(append(header, "verified"))
 	for _, res := range slices.SortedStableFunc(slices.Values(cell), fastestFirst) {
 		t.AppendRow(res.row(reference))
 	}

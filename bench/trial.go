@@ -29,13 +29,16 @@ type Outcome struct {
 	Exact   bool          // Bytes is the target's own account
 }
 
-// Trial does the workload on as many fresh tables as told, one after the
+// Trial does the workload on as many fresh tables, or counters, as told, one after the
 // other, and verifies each of them. An error says what the target did wrong,
 // unless ctx ended. A workload has one trial at a time.
 func (w *Workload) Trial(ctx context.Context, spec target.Spec, tables int, seed uint64) (Outcome, error) {
 	once := w.once
-	if w.image != nil {
+	switch {
+	case w.image != nil:
 		once = w.restart
+	case w.users != nil:
+		once = w.count
 	}
 	sum, err := once(ctx, spec, seed, true)
 	for i := 1; i < tables && err == nil; i++ {
@@ -122,7 +125,7 @@ func (w *Workload) phase(ctx context.Context, ph *phaseOps, t target.Target) (ph
 	case Snapshot:
 		return w.snapshot(t.(target.Snapshotter))
 	default:
-		return ph.run(ctx, func() (worker, error) { return ph.worker(t) })
+		return ph.run(ctx, func(int) (worker, error) { return ph.worker(t) })
 	}
 }
 
@@ -194,14 +197,14 @@ func (ph *phaseOps) worker(t target.Target) (worker, error) {
 	return worker{do: do, close: w.Close}, nil
 }
 
-// run does a phase on all threads.
-func (ph *phaseOps) run(ctx context.Context, open func() (worker, error)) (phaseRun, error) {
+// run does a phase on all threads, each with a worker that open opens for it.
+func (ph *phaseOps) run(ctx context.Context, open func(thread int) (worker, error)) (phaseRun, error) {
 	var stop atomic.Bool
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
 
 	threads := make([]thread, len(ph.parts))
 	for i := range threads {
-		w, err := open()
+		w, err := open(i)
 		if err != nil {
 			return phaseRun{}, fmt.Errorf("worker: %w", err)
 		}
@@ -260,12 +263,12 @@ func (th *thread) run(line *startLine, stop *atomic.Bool) {
 }
 
 func (th *thread) blocks(stop *atomic.Bool) {
-	for lo := 0; lo < len(th.part.ptrs); lo += BlockOps {
+	for lo := 0; lo < len(th.part.refs); lo += BlockOps {
 		if stop.Load() {
 			th.err = errStopped
 			return
 		}
-		n, err := th.worker.do(th.part.block(lo, min(lo+BlockOps, len(th.part.ptrs))))
+		n, err := th.worker.do(th.part.block(lo, min(lo+BlockOps, len(th.part.refs))))
 		th.count += n
 		if err != nil {
 			th.err = err
@@ -275,7 +278,10 @@ func (th *thread) blocks(stop *atomic.Bool) {
 }
 
 func (p part) block(lo, hi int) part {
-	b := part{ptrs: p.ptrs[lo:hi], refs: p.refs[lo:hi]}
+	b := part{refs: p.refs[lo:hi]}
+	if p.ptrs != nil {
+		b.ptrs = p.ptrs[lo:hi]
+	}
 	if p.kinds != nil {
 		b.kinds = p.kinds[lo:hi]
 	}

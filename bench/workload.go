@@ -38,6 +38,7 @@ type Workload struct {
 
 	phases []phaseOps
 	image  *target.Image // of a restart
+	users  []int32       // of one that counts, by objref - 1: what there is at the end
 
 	// unmet are addresses that no encounter meets, as a sample.
 	unmet []uint64
@@ -47,13 +48,14 @@ type Workload struct {
 type phaseOps struct {
 	Phase
 	parts []part
-	whole int // operations of a phase that the table does as a whole
+	whole int     // operations of a phase that the table does as a whole
+	users []int32 // of a Flush or Verdict, by objref - 1: what there is
 }
 
 type part struct {
-	ptrs  []uint64
+	ptrs  []uint64 // none for what counts by objref
 	kinds []uint16 // for encounters
-	refs  []int32  // what the target answers
+	refs  []int32  // what the target answers, or is asked for: one for each operation
 }
 
 // Ops is the number of timed operations of all threads.
@@ -70,7 +72,7 @@ func (w *Workload) Ops() int {
 func (ph *phaseOps) ops() int {
 	n := ph.whole
 	for _, p := range ph.parts {
-		n += len(p.ptrs)
+		n += len(p.refs)
 	}
 	return n
 }
@@ -78,8 +80,16 @@ func (ph *phaseOps) ops() int {
 // Excludes says why a target cannot do the workload; "": it can.
 func (w *Workload) Excludes(s target.Spec) string {
 	switch {
+	case w.Profile.counts() && !s.Counts:
+		return "it does not count by objref"
+	case !w.Profile.counts() && s.Counts:
+		return "it only counts, and has no table"
+	case w.Profile.restart() && s.Strategy != "":
+		return "a restart counts no users"
 	case w.Profile.restart() && s.NewRestart == nil:
 		return "it has no restart side"
+	case s.Inexact && !w.Profile.has(Uncount):
+		return "its counts are not exact: it tells only whether there are users"
 	case w.Profile.has(Drop) && !s.Drops:
 		return "it holds no references"
 	case w.Profile.has(Audit) && !s.Audits:
@@ -128,7 +138,7 @@ func NewWorkload(p Profile, s Size) (*Workload, error) {
 	if p.recorded() {
 		return newReplay(p, s)
 	}
-	if s.Objects == 0 {
+	if s.Objects == 0 || p.OneSize {
 		s.Objects = p.Objects
 	}
 	if s.Objects < 1 || s.Objects > ObjectsMax {
@@ -137,8 +147,11 @@ func NewWorkload(p Profile, s Size) (*Workload, error) {
 	if err := enoughMemory(p, s.Objects); err != nil {
 		return nil, err
 	}
-	if p.restart() {
+	switch {
+	case p.restart():
 		return newRestart(p, s)
+	case p.counts():
+		return newCounting(p, s)
 	}
 	m := maker{p: p, s: s, kinds: uint16(len(p.Kinds))}
 	return m.make()

@@ -4,23 +4,39 @@ import (
 	"io"
 
 	"github.com/objhash/objhash/engine"
+	"github.com/objhash/objhash/refcount"
 )
 
 var objhash = Spec{
 	Name:    "objhash",
 	Summary: "our engine (engine.Checkpoint): kinds checked, records kept, users counted; one call per operation",
-	New:     func(o Options) (Target, error) { return newObjhash(o) },
+	New:     func(o Options) (Target, error) { return newObjhash(o, nil) },
 
 	NewRestart: newObjhashRestart,
 	Drops:      true,
 	Audits:     true,
 	Snapshots:  true,
+
+	WithStrategy: objhashOf,
+}
+
+func objhashOf(s refcount.Strategy) Spec {
+	spec := Spec{
+		Name:      "objhash",
+		Summary:   "our engine, one call per operation; users: " + s.Traits().Summary,
+		New:       func(o Options) (Target, error) { return newObjhash(o, s) },
+		Drops:     true,
+		Audits:    true,
+		Snapshots: true,
+	}
+	return spec.with(s)
 }
 
 type objhashTarget struct{ c *engine.Checkpoint }
 
-func newObjhash(o Options) (*objhashTarget, error) {
-	options := engine.Options{ExpectedObjects: o.Expected, Seed: o.Seed, Kinds: engineKinds(o)}
+// newObjhash returns a checkpoint that counts users as told; nil: as it does by itself.
+func newObjhash(o Options, count refcount.Strategy) (*objhashTarget, error) {
+	options := engine.Options{ExpectedObjects: o.Expected, Seed: o.Seed, Kinds: engineKinds(o), Count: count}
 	c, err := engine.NewCheckpoint(options)
 	if err != nil {
 		return nil, err

@@ -5,18 +5,31 @@ import (
 	"unsafe"
 
 	"github.com/objhash/objhash/engine"
+	"github.com/objhash/objhash/refcount"
 )
 
 var objhashBatch = Spec{
-	Name:    "objhash-batch",
-	Summary: "our engine with a block per call; blocks of several kinds are grouped by kind first",
-	New: func(o Options) (Target, error) {
-		t, err := newObjhash(o)
-		if err != nil {
-			return nil, err
-		}
-		return &objhashBatchTarget{objhashTarget: *t, kinds: len(o.Kinds)}, nil
-	},
+	Name:         "objhash-batch",
+	Summary:      "our engine with a block per call; blocks of several kinds are grouped by kind first",
+	New:          func(o Options) (Target, error) { return newObjhashBatch(o, nil) },
+	WithStrategy: objhashBatchOf,
+}
+
+func objhashBatchOf(s refcount.Strategy) Spec {
+	spec := Spec{
+		Name:    "objhash-batch",
+		Summary: "our engine with a block per call; users: " + s.Traits().Summary,
+		New:     func(o Options) (Target, error) { return newObjhashBatch(o, s) },
+	}
+	return spec.with(s)
+}
+
+func newObjhashBatch(o Options, count refcount.Strategy) (Target, error) {
+	t, err := newObjhash(o, count)
+	if err != nil {
+		return nil, err
+	}
+	return &objhashBatchTarget{objhashTarget: *t, kinds: len(o.Kinds)}, nil
 }
 
 type objhashBatchTarget struct {

@@ -1,17 +1,22 @@
 // Package target holds everything that can do encounters and be measured: the
-// project's own tables, the table of 2008, and the maps that people use
-// instead. One file per target.
+// project's own tables, the table of 2008, the maps that people use instead, and bare
+// counters of users. One file per target.
 //
 // # Terminology
 //
-// A target is a table that gives each address one objref. A worker is one
-// thread's handle on it. A block is a slice of operations handed over in one
+// A target is a table that gives each address one objref, or a counter that counts by
+// objref. A worker is one thread's handle on a table. A block is a slice of operations handed over in one
 // call, so that no target pays an interface call for every operation and each
 // runs a loop of its own concrete code.
+//
+// A strategy (package refcount) is a way of counting users. A target that takes one is
+// named after both, as counter/atomic and objhash/atomic are; by its plain name it counts
+// as it does by itself, or, for a bare counter, stands for all of them.
 //
 // # Structure
 //
 //	Spec --New(Options)--> Target --Worker()--> Worker --Encounter(block)--> objrefs
+//	Spec --NewCounter(Config)--> refcount.Counter --Handle()--> refcount.Handle --Inc, Dec--> counts
 //
 // # Protocols
 //
@@ -28,6 +33,10 @@
 // tells the number of objects, integer keys, grow-only where that can be said,
 // the hash function its authors recommend.
 //
+// Counters are used through the interface refcount.Handle, one call per operation. That
+// is the same for all of them, and what the engine does too; only its default strategy
+// it calls directly.
+//
 // # Limits
 //
 // A target serves at most 2^30 objects; the harness sees to it.
@@ -36,6 +45,8 @@ package target
 import (
 	"io"
 	"sync/atomic"
+
+	"github.com/objhash/objhash/refcount"
 )
 
 // Options is what a target may know before the first operation.
@@ -147,6 +158,21 @@ type Spec struct {
 
 	// Audits and Snapshots say that its targets are an [Auditor], a [Snapshotter].
 	Audits, Snapshots bool
+
+	// Counts says that it is no table, but counts by objref. Then New is nil, and
+	// NewCounter makes the counter, once it has a strategy.
+	Counts     bool
+	NewCounter func(refcount.Config) (refcount.Counter, error)
+
+	// WithStrategy returns the target with another way to count users; nil: it takes
+	// none, or has been given one.
+	WithStrategy func(refcount.Strategy) Spec
+
+	// Strategy is the name of the one that it was given; "": none.
+	Strategy string
+
+	// Inexact says that its strategy tells no more than whether there are users.
+	Inexact bool
 }
 
 // LeaseSize is how many objrefs a worker takes from the shared counter at a

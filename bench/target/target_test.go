@@ -2,16 +2,18 @@ package target_test
 
 import (
 	"slices"
+	"strings"
 	"testing"
 
 	"github.com/objhash/objhash/bench/target"
+	"github.com/objhash/objhash/refcount"
 )
 
 func TestRegistry(t *testing.T) {
 	var names []string
 	for _, s := range target.All() {
 		names = append(names, s.Name)
-		if s.Summary == "" || s.New == nil {
+		if s.Summary == "" || (s.New == nil) != s.Counts {
 			t.Errorf("%s: incomplete", s.Name)
 		}
 		if found, ok := target.Find(s.Name); !ok || found.Name != s.Name {
@@ -27,6 +29,52 @@ func TestRegistry(t *testing.T) {
 	}
 }
 
+// withStrategies returns all targets, and those that take a strategy with each of them.
+func withStrategies() (specs []target.Spec) {
+	for _, s := range target.All() {
+		specs = append(specs, s)
+		if s.WithStrategy != nil {
+			specs = append(specs, s.Variants(refcount.All())...)
+		}
+	}
+	return specs
+}
+
+func TestVariants(t *testing.T) {
+	two := []refcount.Strategy{refcount.Plain{}, refcount.Atomic{}}
+	for _, c := range []struct {
+		target     string
+		strategies []refcount.Strategy
+		want       []string
+	}{
+		{"xsync4", nil, []string{"xsync4"}},
+		{"xsync4", two, []string{"xsync4"}},
+		{"objhash", nil, []string{"objhash"}},
+		{"objhash", two, []string{"objhash/plain", "objhash/atomic"}},
+		{"objhash-batch", two, []string{"objhash-batch/plain", "objhash-batch/atomic"}},
+		{"counter", two, []string{"counter/plain", "counter/atomic"}},
+	} {
+		spec, _ := target.Find(c.target)
+		var got []string
+		for _, v := range spec.Variants(c.strategies) {
+			got = append(got, v.Name)
+			if name, strategy, _ := strings.Cut(v.Name, "/"); v.Strategy != strategy || name != c.target {
+				t.Errorf("%s has the strategy %q", v.Name, v.Strategy)
+			}
+			if alone := v.Strategy == "plain"; alone != (v.MaxThreads == 1) {
+				t.Errorf("%s serves %d threads", v.Name, v.MaxThreads)
+			}
+		}
+		if !slices.Equal(got, c.want) {
+			t.Errorf("%s with %d strategies: %v; want %v", c.target, len(c.strategies), got, c.want)
+		}
+	}
+	spec, _ := target.Find("counter")
+	if n := len(spec.Variants(nil)); n != len(refcount.All()) {
+		t.Errorf("%d counters, of %d strategies", n, len(refcount.All()))
+	}
+}
+
 // TestBlocks hands blocks of several kinds, with repeats, to two workers of
 // every target: whatever it does with a block, each element's objref ends up
 // in its place.
@@ -38,7 +86,10 @@ func TestBlocks(t *testing.T) {
 		ptrs[i] = uint64(0x1000 + 64*object)
 		kinds[i] = uint16(1 + object%3)
 	}
-	for _, s := range target.All() {
+	for _, s := range withStrategies() {
+		if s.New == nil || s.Inexact {
+			continue
+		}
 		t.Run("target="+s.Name, func(t *testing.T) {
 			tt, err := s.New(target.Options{Objects: n, Kinds: []string{"a", "b", "c"}, Threads: 2, Seed: 1})
 			if err != nil {

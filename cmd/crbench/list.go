@@ -9,7 +9,7 @@ import (
 func newList() *cobra.Command {
 	return &cobra.Command{
 		Use:   "list",
-		Short: "List targets and load profiles, a line each",
+		Short: "List targets, strategies and load profiles, a line each",
 		Args:  cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
 			return bench.WriteList(cmd.OutOrStdout())

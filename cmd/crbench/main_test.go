@@ -29,6 +29,13 @@ func TestUsageErrors(t *testing.T) {
 		{"run --profile lookup-hot", `unknown profile "lookup-hot"; did you mean "lookup-hit"?`},
 		{"run --target xsync5", `unknown target "xsync5"; did you mean`},
 		{"run --target index,nonsense", "there are: index, index-batch"},
+		{"run --target counter/atmic", `unknown strategy "atmic"; did you mean "atomic"?`},
+		{"run --target conter/atomic", `unknown target "conter"; did you mean "counter"?`},
+		{"run --target xsync4/atomic", `unknown target "xsync4" (there are: objhash, objhash-batch, counter, or all)`},
+		{"run --target counter --strategy atomics", `unknown strategy "atomics"; did you mean "atomic"?`},
+		{"run --strategy plain,nonsense", "there are: plain, mutex"},
+		{"run --target index,counter/log --strategy atomic", "strategies are for the targets objhash, objhash-batch, counter, by their plain names; none is among index, counter/log"},
+		{"run --against counter/nothing", `to compare against: invalid choice: unknown strategy "nothing"`},
 		{"run --against nobody", `to compare against: invalid choice: unknown target "nobody"`},
 		{"run --objects 0", `"0" is no number of objects`},
 		{"run --objects 1e99", `"1e99" is no number of objects`},
@@ -109,7 +116,7 @@ func TestHelp(t *testing.T) {
 
 func TestListAndEnv(t *testing.T) {
 	code, stdout, _ := crbench(t, "list")
-	for _, want := range []string{"objhash-batch", "baseline-sized", "xsync4", "checkpoint-zipf", "replay"} {
+	for _, want := range []string{"objhash-batch", "baseline-sized", "xsync4", "checkpoint-zipf", "replay", "\nStrategies:\n", "count-10k-tasks"} {
 		if code != exitOK || !strings.Contains(stdout, want) {
 			t.Errorf("list: exit code %d, no %s in\n%s", code, want, stdout)
 		}
@@ -152,6 +159,45 @@ func TestRunWritesJSON(t *testing.T) {
 	}
 	if doc.Schema != "objhash.crbench/1" || doc.Incomplete || len(doc.Results) != 8 || !doc.Results[0].Verified {
 		t.Errorf("document:\n%s", b)
+	}
+}
+
+func TestRunStrategies(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.json")
+	code, stdout, stderr := crbench(t, "run", "-p", "count-zipf,count-verdict,first-pass", "-t", "counter,objhash,mutex-map", "--strategy", "plain,atomic,mutex",
+		"--objects", "1000", "--threads", "1,2", "--trials", "1", "--json", path)
+	if code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{
+		"skipped: counter/plain: serves at most 1 thread", "skipped: objhash: it does not count by objref",
+		"skipped: counter: it only counts", "skipped: objhash/plain: serves", "x counter/atomic",
+		"strategies of counting, 1 thread", "strategies of counting, 2 threads", "verdict ms",
+	} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Results []struct {
+			Target, Strategy string
+			Verified         bool
+		}
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if len(doc.Results) != 3+2+3+2+4+3 {
+		t.Fatalf("%d results", len(doc.Results))
+	}
+	for _, r := range doc.Results {
+		if _, strategy, _ := strings.Cut(r.Target, "/"); r.Strategy != strategy || !r.Verified {
+			t.Errorf("%+v", r)
+		}
 	}
 }
 

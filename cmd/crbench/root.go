@@ -58,8 +58,8 @@ func newRoot() *cobra.Command {
 		Long: `crbench measures object tables of checkpoint/restart: "have I met this object
 before, and what is its number?", asked by many threads at once.
 
-Every target does the same operations on the same addresses and is verified
-after every trial.
+Every target does the same operations on the same addresses, or objrefs, and is
+verified after every trial.
 
 Exit codes: 0 all is well, 1 an error or a target that failed verification,
 2 wrong usage.`,

@@ -22,6 +22,13 @@ func newRun() *cobra.Command {
 threads that is asked for; it compares the targets in a table and writes
 everything to a JSON file if one is named.
 
+Some targets can count users in more than one way. --strategy is a second
+dimension for them: "--target objhash --strategy atomic,log" measures
+objhash/atomic and objhash/log. The target counter, which counts and does nothing
+else, is measured with all strategies unless some are named; it takes part in the
+profiles that begin with count-, and no other target does. If it was measured with
+several strategies, tables that compare these over all profiles come last.
+
 Figures are nanoseconds of wall time per operation, counting the operations of
 all threads: the median of the trials with its 95 % interval. Each round of
 trials takes the targets in a new random order, after one round of warm-up.
@@ -31,6 +38,8 @@ Ctrl-C ends the run after the current operations; what was measured is shown
 and written all the same.`,
 		Example: `  crbench run
   crbench run --profile lookup-hit --target index,index-batch,xsync4 --objects 10k,1e6
+  crbench run --target counter --profile count-hot,count-zipf,count-drop --strategy atomic,log --threads 1,8
+  crbench run --target objhash --strategy all --profile checkpoint-zipf
   crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json`,
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
@@ -46,7 +55,8 @@ and written all the same.`,
 	}
 	f := cmd.Flags()
 	f.StringSliceVarP(&o.Profiles, "profile", "p", bench.DefaultProfiles(), "load profiles, or all")
-	f.StringSliceVarP(&o.Targets, "target", "t", []string{"all"}, "targets, or all")
+	f.StringSliceVarP(&o.Targets, "target", "t", []string{"all"}, "targets, with a strategy as in counter/atomic or without, or all")
+	f.StringSliceVar(&o.Strategies, "strategy", nil, "strategies that targets count users with, or all (default: all for counter, their own for others)")
 	f.StringSliceVarP(&o.Objects, "objects", "n", nil, "numbers of objects, like 1e6, 10k or 1_000_000 (default: each profile's own)")
 	f.StringSliceVar(&o.Threads, "threads", nil, fmt.Sprintf("numbers of threads (default: 1 and one per processor, here %s)",
 		strings.Trim(fmt.Sprint(bench.Threads(runtime.GOMAXPROCS(0))), "[]")))
@@ -54,7 +64,7 @@ and written all the same.`,
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of addresses, draws, orders and hash functions")
 	f.StringVar(&o.JSON, "json", "", "write the report to this file, after every trial")
 	f.StringVar(&o.Trace, "trace", "", "trace file that the profile replay replays (default: a small one inside crbench)")
-	f.StringVar(&o.Against, "against", bench.DefaultAgainst, "target that the others are compared with")
+	f.StringVar(&o.Against, "against", bench.DefaultAgainst, "target that the others are compared with; counters otherwise with counter/atomic")
 	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
 	return cmd
 }
