@@ -177,6 +177,6 @@ type Handle interface {
 // All returns every strategy, the oracle first.
 func All() []Strategy {
 	return []Strategy{
-		Plain{}, Mutex{}, Atomic{}, Padded{}, CAS{}, Rcuref{}, Log{},
+		Plain{}, Mutex{}, Atomic{}, Padded{}, CAS{}, Rcuref{}, Log{}, Refcache{}, SNZI{},
 	}
 }
