@@ -178,7 +178,10 @@ type Handle interface {
 // All returns every strategy, the oracle first.
 func All() []Strategy {
 	return []Strategy{
-		Plain{}, Mutex{}, Atomic{}, Padded{}, CAS{}, Rcuref{}, Log{},
-		Striped{}, Sloppy{}, Biased{}, Arrays{},
+		Plain{},
+		Mutex{}, Atomic{}, Padded{}, CAS{}, Rcuref{},
+		Striped{}, Sloppy{}, Refcache{}, Biased{},
+		Arrays{}, Log{},
+		SNZI{},
 	}
 }
