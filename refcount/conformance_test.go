@@ -20,6 +20,7 @@ import (
 //	saturation_test.go  the largest count, and what is below 0
 //	room_test.go        room for objrefs, memory, and what Traits say of it
 //	model_test.go       any sequence of operations against the oracle; fuzzed
+//	word_test.go        the words of those that count in a shared one
 //	soak_test.go        the long jobs
 //
 // A new strategy is tested once it is in All and has an entry in presets.
