@@ -50,6 +50,9 @@ func TestZero_reaches(t *testing.T) {
 				var c Counter
 				c, _ = newCounterWith(t, s, 0, func(ref int32) {
 					u.zero(ref)
+					if u.told[ref].Load() > 1 {
+						return // and do not go on for ever
+					}
 					if got := c.Count(ref); got != 0 {
 						t.Errorf("Count(%d) = %d of the dead", ref, got)
 					}

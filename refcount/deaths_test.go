@@ -371,3 +371,57 @@ func testLookups(t *testing.T, s Strategy, threads int, seed uint64) {
 		wantCount(t, s, c, ref, 0)
 	}
 }
+
+// One thread looks an object up, again and again, until another has dropped it: for each
+// object, so that all of them die in a race.
+func TestZero_lookupsChaseTheLastDrop(t *testing.T) {
+	eachStrategy(t, func(t *testing.T, s Strategy) {
+		if s.Traits().OneThread {
+			return
+		}
+		testChase(t, s, 1_500)
+	})
+}
+
+func testChase(t *testing.T, s Strategy, objects int32) {
+	const lookups = 30
+	u := newUsers(t, objects)
+	c, _ := newCounterWith(t, s, 0, u.zero)
+	grow(t, c, 1, objects)
+	handles := handlesOf(c, 2)
+	for ref := int32(1); ref <= objects; ref++ {
+		u.inc(handles[0], ref)
+	}
+	handles[0].Flush()
+	var at atomic.Int32 // where the lookups are
+	parallel(2, func(w int) {
+		h := handles[w]
+		for ref := int32(1); ref <= objects; ref++ {
+			if w == 0 {
+				for at.Load() < ref {
+					runtime.Gosched()
+				}
+				u.dec(h, ref)
+				if ref%16 == 0 {
+					h.Flush()
+				}
+				continue
+			}
+			at.Store(ref)
+			for n := range lookups {
+				if !u.tryInc(h, ref) {
+					break
+				}
+				u.dec(h, ref)
+				if (n+int(ref))%16 == 0 {
+					h.Flush()
+				}
+			}
+		}
+	})
+	runUntil(s.Traits().Zero, c, handles, directly)
+	u.wantDead("all are dropped", 1, objects, every)
+	if got := u.total.Load(); got != int64(objects) {
+		t.Errorf("%d deaths of %d objects", got, objects)
+	}
+}

@@ -58,6 +58,14 @@ func TestSoak_lookupsRaceWithTheLastDrop(t *testing.T) {
 	})
 }
 
+func TestSoak_lookupsChaseTheLastDrop(t *testing.T) {
+	eachStrategy(t, func(t *testing.T, s Strategy) {
+		if !s.Traits().OneThread {
+			testChase(t, s, 500_000)
+		}
+	})
+}
+
 func TestSoak_programs(t *testing.T) {
 	for seed := range uint64(200) {
 		testRandomPrograms(t, 1_000+seed, 100)

@@ -53,3 +53,55 @@ func TestG4_wordsStayInTheirZones(t *testing.T) {
 		}
 	}
 }
+
+// The same through each strategy that has such words, from next to the end of a zone: an
+// operation goes back to the middle, so that no number of them crosses it.
+func TestG4_operationsDoNotLeaveAZone(t *testing.T) {
+	const near = 3
+	for _, s := range strategies {
+		deadAt := []uint32{deadMin + near, belowZeroMin - 1 - near}
+		saturatedAt := uint32(deadMin - 1 - near)
+		switch s.(type) {
+		case Plain, Mutex, Atomic, Padded, CAS, Rcuref:
+		case Log:
+			deadAt, saturatedAt = nil, belowZeroMin-1-near // what is dead is noted elsewhere
+		default:
+			continue
+		}
+		t.Run("strategy="+s.Name(), func(t *testing.T) {
+			c, _ := newCounterWith(t, s, 0, func(ref int32) { t.Errorf("%d told dead", ref) })
+			grow(t, c, 1, 64)
+			h := c.Handle()
+			for _, change := range []func(ref int32) bool{
+				func(ref int32) bool { h.Inc(ref); return true },
+				h.TryInc,
+			} {
+				presets[s.Name()](c, 7, saturatedAt)
+				for range 1_000 {
+					if !change(7) {
+						t.Error("TryInc of a saturated objref returns false")
+					}
+				}
+				h.Flush()
+				wantCount(t, s, c, 7, math.MaxInt32)
+			}
+			for _, at := range deadAt {
+				presets[s.Name()](c, 7, at)
+				for range 10 * near {
+					h.Inc(7)
+				}
+				presets[s.Name()](c, 8, at)
+				for range 10 * near {
+					h.Dec(8)
+				}
+				for _, ref := range []int32{7, 8} {
+					wantCount(t, s, c, ref, 0)
+					if h.TryInc(ref) {
+						t.Errorf("TryInc of a dead objref, %#x at first, returns true", at)
+					}
+				}
+			}
+			h.Close()
+		})
+	}
+}
