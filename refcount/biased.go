@@ -26,15 +26,15 @@ import (
 // handle leaves its objrefs as they are, and needs no walk over them. While objrefs are
 // being merged an estimate may be too high. Deaths are told at once if the owner drops
 // the last user, or has closed or given the objref up; otherwise when the owner is
-// flushed or closed after the decrement, or at the barrier. Wait-free, but for a short
+// flushed or closed after the decrement, an idle owner too, or at the barrier. Wait-free, but for a short
 // lock, which a 64th of the handles share: to open, flush and close a handle, and to queue
 // an objref, once in its life. The shared word saturates for ever; the sum is not seen
 // beyond 2^31-1, and saturates when it is merged, for which an objref is queued in time.
 //
 // Memory: 12 bytes for each objref, 8 more than [Atomic]; about 160 for each handle, and
-// 4 KiB. Good where most objects are counted by the
-// thread that found them first; bad at objects that are hot on many threads, where it is
-// [Atomic] with two more loads, the first from a line that the owner writes all the time.
+// 4 KiB. Good where most objects are counted by the thread that found them first; bad at
+// objects that are hot on many threads, where it is [Atomic] with two more loads, the first
+// from a line that the owner writes all the time.
 // The first 2^31 handles can own; later ones count in the shared words.
 type Biased struct{}
 
@@ -45,7 +45,7 @@ func (Biased) Name() string { return "biased" }
 func (Biased) Traits() Traits {
 	return Traits{
 		Summary: "plain adds by the handle that counts an object first, locked ones by others (PACT 2018, PEP 703)",
-		Zero:    AtFlush, PerObject: 12, PerHandle: biasedHandleBytes + mailboxBytes,
+		Zero:    AtEpoch, PerObject: 12, PerHandle: biasedHandleBytes + mailboxBytes,
 	}
 }
 

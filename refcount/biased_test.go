@@ -31,13 +31,13 @@ func TestBiased_ownerMergesWhenItHasNoUsers(t *testing.T) {
 	wantBias(t, c, 7, owner.id, 2, 0)
 	repeat(2, other.Inc, 7)
 	wantBias(t, c, 7, owner.id, 2, 2)
-	wantCount(t, c, 7, 4)
+	wantCounted(t, c, 7, 4)
 	repeat(2, other.Dec, 7) // 0, but the owner has users
 	wantBias(t, c, 7, owner.id, 2, 0)
 	other.Inc(7)
 	repeat(2, owner.Dec, 7)
 	wantBias(t, c, 7, merged, 0, 1)
-	wantCount(t, c, 7, 1)
+	wantCounted(t, c, 7, 1)
 	owner.Inc(7) // like everybody else
 	wantBias(t, c, 7, merged, 0, 2)
 	other.Dec(7)
@@ -56,8 +56,8 @@ func TestBiased_ownerMergesWhenItHasNoUsers(t *testing.T) {
 		h.Inc(7)
 		h.Dec(7)
 		h.Dec(8)
-		wantCount(t, c, 7, 0)
-		wantCount(t, c, 8, 0)
+		wantCounted(t, c, 7, 0)
+		wantCounted(t, c, 8, 0)
 	}
 	died.want()
 }
@@ -86,10 +86,10 @@ func TestBiased_sharedBelowZeroIsQueued(t *testing.T) {
 			wantBias(t, c, 3, queued|2, 3, -2)
 			wantBias(t, c, 4, queued|3, 3, 0)
 			wantBias(t, c, 5, owner.id, 3, 0)
-			wantCount(t, c, 1, 2)
-			wantCount(t, c, 2, 0)
-			wantCount(t, c, 3, 1)
-			wantCount(t, c, 4, 3)
+			wantCounted(t, c, 1, 2)
+			wantCounted(t, c, 2, 0)
+			wantCounted(t, c, 3, 1)
+			wantCounted(t, c, 4, 3)
 			owner.Dec(3) // queued, so through the shared word
 			wantBias(t, c, 3, queued|2, 3, -3)
 			if !owner.TryInc(2) { // no users, but not told yet
@@ -118,14 +118,14 @@ func TestBiased_closedOwner(t *testing.T) {
 	repeat(3, owner.Inc, 7)
 	repeat(1, owner.Inc, 8)
 	owner.Close()
-	wantCount(t, c, 7, 3)
+	wantCounted(t, c, 7, 3)
 	other.Inc(7)
 	wantBias(t, c, 7, id, 3, 1)
 	owner.Inc(7) // closed, so as anybody else
 	wantBias(t, c, 7, id, 3, 2)
 	repeat(2, other.Dec, 7)
 	wantBias(t, c, 7, id, 3, 0)
-	wantCount(t, c, 7, 3)
+	wantCounted(t, c, 7, 3)
 	other.Dec(7)
 	wantBias(t, c, 7, merged, 0, 2)
 	other.Dec(7)
@@ -137,7 +137,7 @@ func TestBiased_closedOwner(t *testing.T) {
 	// A closed handle owns nothing new.
 	owner.Inc(9)
 	wantBias(t, c, 9, merged, 0, 1)
-	wantCount(t, c, 9, 1)
+	wantCounted(t, c, 9, 1)
 	other.Dec(9)
 	died.want(9)
 
@@ -190,12 +190,12 @@ func TestBiased_saturates(t *testing.T) {
 	wantBias(t, c, ref, owner.id, localMax-1, 5)
 	owner.Inc(ref)
 	wantBias(t, c, ref, owner.id, localMax/2, 5+localMax/2)
-	wantCount(t, c, ref, localMax+5)
+	wantCounted(t, c, ref, localMax+5)
 	// The sum is not seen beyond the end.
 	set(localMax-2, countMax-3)
-	wantCount(t, c, ref, countMax)
+	wantCounted(t, c, ref, countMax)
 	owner.Inc(ref)
-	wantCount(t, c, ref, countMax)
+	wantCounted(t, c, ref, countMax)
 	// The carry saturates, for ever.
 	owner.Inc(ref)
 	if v := atomic.LoadUint32(c.shared.Made(ref)); v != saturatedWord {
@@ -205,11 +205,11 @@ func TestBiased_saturates(t *testing.T) {
 		repeat(50, other.Dec, ref)
 		repeat(50, owner.Dec, ref)
 		repeat(20, other.Inc, ref)
-		wantCount(t, c, ref, math.MaxInt32)
+		wantCounted(t, c, ref, math.MaxInt32)
 	}
 	set(2, saturatedWord)
 	repeat(2, owner.Dec, ref)
-	wantCount(t, c, ref, math.MaxInt32)
+	wantCounted(t, c, ref, math.MaxInt32)
 	repeat(2, owner.Dec, ref)
 	if !other.TryInc(ref) {
 		t.Error("TryInc refuses what is saturated")
@@ -223,17 +223,17 @@ func TestBiased_saturates(t *testing.T) {
 	wantBias(t, c, 10, queued, localMax/2, sharedMax+1)
 	owner.Flush()
 	wantBias(t, c, 10, merged, 0, sharedMax+1+localMax/2)
-	wantCount(t, c, 10, sharedMax+1+localMax/2)
+	wantCounted(t, c, 10, sharedMax+1+localMax/2)
 	owner.Inc(8)
 	atomic.StoreUint32(c.shared.Made(8), countMax-1)
 	other.Inc(8)
-	wantCount(t, c, 8, countMax)
+	wantCounted(t, c, 8, countMax)
 	wantBias(t, c, 8, queued, 1, countMax)
 	repeat(9, owner.Inc, 9)
 	other.Dec(9)
 	atomic.StoreUint32(c.shared.Made(9), countMax-2)
 	owner.Close()
-	wantCount(t, c, 9, countMax)
+	wantCounted(t, c, 9, countMax)
 	for _, ref := range []uint32{8, 9} {
 		if v := atomic.LoadUint32(c.shared.Made(ref)); v != saturatedWord {
 			t.Errorf("shared %#x after the merge; want %#x", v, uint32(saturatedWord))
@@ -249,9 +249,9 @@ func TestBiased_decrementsTooMany(t *testing.T) {
 	wantBias(t, c, 1, nobody, 0, 0)
 	died.want()
 	owner.Inc(1)
-	wantCount(t, c, 1, 1)
+	wantCounted(t, c, 1, 1)
 	repeat(5, other.Dec, 1)
-	wantCount(t, c, 1, 0)
+	wantCounted(t, c, 1, 0)
 	owner.Flush()
 	died.want(1)
 
@@ -260,7 +260,7 @@ func TestBiased_decrementsTooMany(t *testing.T) {
 	owner.Dec(2)
 	owner.Flush()
 	died.want(2)
-	wantCount(t, c, 2, 0)
+	wantCounted(t, c, 2, 0)
 
 	owner.Inc(3)
 	other.Dec(3)

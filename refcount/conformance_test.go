@@ -1,40 +1,76 @@
 package refcount
 
 import (
-	"errors"
-	"fmt"
 	"math"
 	"math/rand/v2"
-	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
-	"unsafe"
 
 	"github.com/objhash/objhash/internal/region"
 )
 
-// strategies are all that there are; every test runs over each.
-var strategies = []struct {
-	Strategy
-	behind int64                            // users of one objref that an open handle may hold back
-	each   int64                            // bytes for an objref, at most
-	word   func(c Counter, r int32) *uint32 // where the count is, or that which all handles share
-	bytes  func(Handle) uintptr             // memory of a handle
-}{
-	{Atomic{}, 0, 4,
-		func(c Counter, r int32) *uint32 { return c.(*AtomicCounter).at(r) },
-		func(Handle) uintptr { return 0 }},
-	{Log{}, 64, 4 + ownMax*int64(cellBytes),
-		func(c Counter, r int32) *uint32 { return c.(*logCounter).shared.At(uint32(r)) },
-		func(h Handle) uintptr { return unsafe.Sizeof(*h.(*LogHandle)) }},
+// The conformance suite holds every strategy to the contract in refcount.go and to its
+// own Traits. This file has what its parts share:
+//
+//	counts_test.go      counts equal the oracle's, threads and estimates
+//	handles_test.go     the life of handles, and how it may end
+//	deaths_test.go      who is told dead, when, and how often
+//	callbacks_test.go   what a Zero may do
+//	saturation_test.go  the largest count, and what is below 0
+//	room_test.go        room for objrefs, memory, and what Traits say of it
+//	model_test.go       any sequence of operations against the oracle; fuzzed
+//	word_test.go        the words of those that count in a shared one
+//	soak_test.go        the long jobs
+//
+// A new strategy is tested once it is in All and has an entry in presets.
+var strategies = All()
+
+// presets give ref a count of n, which nobody counted: for what would take 2^31 steps
+// otherwise. The counter is at a barrier, and ref has room and a count of 0.
+var presets = map[string]func(c Counter, ref int32, n uint32){
+	"plain":   func(c Counter, ref int32, n uint32) { *c.(*plainCounter).at(ref) = n },
+	"mutex":   func(c Counter, ref int32, n uint32) { *c.(*mutexCounter).at(ref) = n },
+	"atomic":  func(c Counter, ref int32, n uint32) { *c.(*AtomicCounter).at(ref) = n },
+	"padded":  func(c Counter, ref int32, n uint32) { *c.(*paddedCounter).at(ref) = n },
+	"cas":     func(c Counter, ref int32, n uint32) { *c.(*casCounter).at(ref) = n },
+	"rcuref":  func(c Counter, ref int32, n uint32) { *c.(*rcurefCounter).at(ref) = n },
+	"striped": func(c Counter, ref int32, n uint32) { *c.(*stripedCounter).at(ref) = n },
+	"sloppy":  func(c Counter, ref int32, n uint32) { *c.(*sloppyCounter).at(ref) = n },
+	"refcache": func(c Counter, ref int32, n uint32) {
+		*c.(*refcacheCounter).words.Made(uint32(ref)) = uint64(n) << refcacheCountShift
+	},
+	"biased": func(c Counter, ref int32, n uint32) { *c.(*biasedCounter).shared.Made(uint32(ref)) = n },
+	"arrays": func(c Counter, ref int32, n uint32) { *c.(*arraysCounter).shared.Made(uint32(ref)) = n },
+	"log":    func(c Counter, ref int32, n uint32) { *c.(*logCounter).shared.Made(uint32(ref)) = n },
+	"snzi":   func(c Counter, ref int32, n uint32) { *c.(*snziCounter).at(ref) = n },
 }
 
+func eachStrategy(t *testing.T, test func(t *testing.T, s Strategy)) {
+	for _, s := range strategies {
+		t.Run("strategy="+s.Name(), func(t *testing.T) { test(t, s) })
+	}
+}
+
+// threadsOf returns those numbers of threads that s can have.
+func threadsOf(s Strategy, threads ...int) []int {
+	if s.Traits().OneThread {
+		return []int{1}
+	}
+	return threads
+}
+
+// newCounter returns a counter with an arena of at most limit bytes; 0: any.
 func newCounter(t testing.TB, s Strategy, limit int64) (Counter, *region.Arena) {
+	t.Helper()
+	return newCounterWith(t, s, limit, nil)
+}
+
+func newCounterWith(t testing.TB, s Strategy, limit int64, zero func(int32)) (Counter, *region.Arena) {
 	t.Helper()
 	a := region.NewArena(region.NewBudget(limit))
 	t.Cleanup(a.Close)
-	c, err := s.New(Config{Arena: a})
+	c, err := s.New(Config{Arena: a, Zero: zero})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -48,11 +84,137 @@ func grow(t testing.TB, c Counter, first, last int32) {
 	}
 }
 
-// loads are what is counted: objref number n of a thread's stream, of 1 to objects.
-var loads = []struct {
+// wantCount compares what c counts, at a barrier, with the truth.
+func wantCount(t testing.TB, s Strategy, c Counter, ref int32, want int64) {
+	t.Helper()
+	got := c.Count(ref)
+	if s.Traits().Exact != Never {
+		if got != want {
+			t.Errorf("Count(%d) = %d; want %d", ref, got, want)
+		}
+		return
+	}
+	if got < 0 || got > countMax || (got == 0) != (want == 0) {
+		t.Errorf("Count(%d) = %d with %d users", ref, got, want)
+	}
+}
+
+// parallel calls f for each of n threads and waits for all.
+func parallel(n int, f func(w int)) {
+	var wg sync.WaitGroup
+	for w := range n {
+		wg.Go(func() { f(w) })
+	}
+	wg.Wait()
+}
+
+// inTurn does the same, one after the other, each in a goroutine of its own.
+func inTurn(n int, f func(w int)) {
+	for w := range n {
+		parallel(1, func(int) { f(w) })
+	}
+}
+
+func handlesOf(c Counter, n int) []Handle {
+	handles := make([]Handle, n)
+	for i := range handles {
+		handles[i] = c.Handle()
+	}
+	return handles
+}
+
+// runUntil brings about the moment when, for what was done before, with all open
+// handles given; each step goes through do.
+func runUntil(when When, c Counter, open []Handle, do func(func())) {
+	rounds := map[When]int{AtOnce: 0, AtFlush: 1, AtEpoch: 3, AtBarrier: 1}[when]
+	for range rounds {
+		for _, h := range open {
+			do(h.Flush)
+		}
+	}
+	if when == AtBarrier {
+		do(c.Barrier)
+	}
+}
+
+func directly(f func()) { f() }
+
+// users are who uses each of the objrefs from 1 on, and which of these were told dead.
+type users struct {
+	t     testing.TB
+	named string // what is tested, for messages
+	n     []atomic.Int64
+	told  []atomic.Int32
+	total atomic.Int64 // told
+}
+
+func newUsers(t testing.TB, objects int32) *users {
+	return &users{t: t, n: make([]atomic.Int64, objects+1), told: make([]atomic.Int32, objects+1)}
+}
+
+// zero is the Zero of a Config.
+func (u *users) zero(ref int32) {
+	if ref <= 0 || int(ref) >= len(u.n) {
+		u.t.Errorf("%sobjref %d is told dead; nobody counted it", u.named, ref)
+		return
+	}
+	if n := u.n[ref].Load(); n > 0 {
+		u.t.Errorf("%sobjref %d is told dead with %d users", u.named, ref, n)
+	}
+	if n := u.told[ref].Add(1); n > 1 {
+		u.t.Errorf("%sobjref %d is told dead %d times", u.named, ref, n)
+	}
+	u.total.Add(1)
+}
+
+func (u *users) dead(ref int32) bool { return u.told[ref].Load() > 0 }
+
+// inc counts a user of ref, which is new or has another. The user is there before the
+// call, for ref must not die in it.
+func (u *users) inc(h Handle, ref int32) {
+	u.n[ref].Add(1)
+	h.Inc(ref)
+}
+
+// tryInc counts a user of ref, if it is not dead: then it is there after the call.
+func (u *users) tryInc(h Handle, ref int32) bool {
+	dead := u.dead(ref)
+	if !h.TryInc(ref) {
+		return false
+	}
+	u.n[ref].Add(1)
+	if dead || u.dead(ref) {
+		u.t.Errorf("%sTryInc(%d) of a dead objref returns true", u.named, ref)
+	}
+	return true
+}
+
+// dec takes a user off, who is gone before the call, for ref may die in it.
+func (u *users) dec(h Handle, ref int32) {
+	u.n[ref].Add(-1)
+	h.Dec(ref)
+}
+
+// wantDead wants that of the objrefs first to last exactly those are dead that dead says.
+func (u *users) wantDead(when string, first, last int32, dead func(ref int32) bool) {
+	u.t.Helper()
+	for ref := first; ref <= last; ref++ {
+		if got, want := u.dead(ref), dead(ref); got != want {
+			u.t.Fatalf("%s%s: objref %d told dead: %t; want %t", u.named, when, ref, got, want)
+		}
+	}
+}
+
+func every(int32) bool { return true }
+func none(int32) bool  { return false }
+
+// load is what is counted.
+type load struct {
 	name string
-	ref  func(rng *rand.Rand, thread, threads, objects int) int32
-}{
+	ref  func(rng *rand.Rand, thread, threads, objects int) int32 // from 1 to objects
+}
+
+var loads = []load{
 	{"private", func(rng *rand.Rand, thread, threads, objects int) int32 {
 		each := objects / threads
 		return int32(thread*each + rng.IntN(each) + 1)
@@ -60,348 +222,6 @@ var loads = []struct {
 	{"hot", func(*rand.Rand, int, int, int) int32 { return 1 }},
 	{"even", func(rng *rand.Rand, _, _, objects int) int32 { return int32(rng.IntN(objects) + 1) }},
 	{"skewed", func(rng *rand.Rand, _, _, objects int) int32 {
-		u := rng.Float64()
-		return int32(u*u*u*u*float64(objects)) + 1
+		return int32(math.Pow(rng.Float64(), 4)*float64(objects)) + 1
 	}},
-}
-
-// G21: counted users equal the oracle's for every strategy, after handles are closed,
-// in any interleaving. The oracle is a plain slice for each thread.
-func TestG21_countsEqualTheOracle(t *testing.T) {
-	const objects, incs = 1_000, 20_000
-	for _, s := range strategies {
-		for _, load := range loads {
-			for _, threads := range []int{1, 2, 4, 8} {
-				t.Run(fmt.Sprintf("strategy=%s/load=%s/threads=%d", s.Name(), load.name, threads), func(t *testing.T) {
-					c, _ := newCounter(t, s, 0)
-					grow(t, c, 1, objects)
-					oracles := make([][]int64, threads)
-					var wg sync.WaitGroup
-					for w := range threads {
-						oracle := make([]int64, objects+1)
-						oracles[w] = oracle
-						wg.Go(func() {
-							rng := rand.New(rand.NewPCG(21, uint64(w)))
-							h := c.Handle()
-							for n := range incs / threads {
-								ref := load.ref(rng, w, threads, objects)
-								h.Inc(ref)
-								oracle[ref]++
-								switch rng.IntN(1_000) {
-								case 0: // handles come and go
-									h.Close()
-									h = c.Handle()
-								case 1:
-									runtime.Gosched()
-								case 2: // so does room
-									if err := c.Grow(int32(n)*50+1, int32(n)*50+64); err != nil {
-										t.Error(err)
-									}
-								}
-								if n%64 == 0 {
-									if got, least := c.Count(ref), oracle[ref]-s.behind; got < least {
-										t.Errorf("Count(%d) = %d; this thread alone counted %d", ref, got, oracle[ref])
-									}
-								}
-							}
-							h.Close()
-						})
-					}
-					wg.Wait()
-					var total int64
-					for ref := range int32(objects + 1) {
-						var want int64
-						for _, oracle := range oracles {
-							want += oracle[ref]
-						}
-						if got := c.Count(ref); got != want {
-							t.Fatalf("Count(%d) = %d; want %d", ref, got, want)
-						}
-						total += want
-					}
-					if total != int64(incs/threads*threads) {
-						t.Errorf("%d counted in all; want %d", total, incs)
-					}
-				})
-			}
-		}
-	}
-}
-
-// An open handle holds back no more than its strategy says, and a count never goes
-// back or beyond the truth.
-func TestG21_countOfOpenHandles(t *testing.T) {
-	for _, s := range strategies {
-		t.Run("strategy="+s.Name(), func(t *testing.T) {
-			c, _ := newCounter(t, s, 0)
-			grow(t, c, 1, 64)
-			h, other := c.Handle(), c.Handle()
-			last := int64(0)
-			for n := int64(1); n <= 1_000; n++ {
-				h.Inc(7)
-				if got := c.Count(7); got < last || got > n || got < n-s.behind {
-					t.Fatalf("Count = %d after %d, before it was %d; want at most %d behind", got, n, last, s.behind)
-				} else {
-					last = got
-				}
-			}
-			if s.behind == 0 {
-				other.Inc(7)
-				if got := c.Count(7); got != 1_001 {
-					t.Errorf("Count = %d; want 1001 at once", got)
-				}
-				return
-			}
-			other.Inc(7)
-			other.Close()
-			h.Close()
-			if got := c.Count(7); got != 1_001 {
-				t.Errorf("Count = %d with all handles closed; want 1001", got)
-			}
-		})
-	}
-}
-
-func TestClose_countsOnce(t *testing.T) {
-	for _, s := range strategies {
-		t.Run("strategy="+s.Name(), func(t *testing.T) {
-			c, _ := newCounter(t, s, 0)
-			grow(t, c, 1, 64)
-			for _, n := range []int{0, 1, 63, 64, 65, 128, 129} {
-				before := c.Count(3)
-				h := c.Handle()
-				for range n {
-					h.Inc(3)
-				}
-				for range 3 {
-					h.Close()
-					if got := c.Count(3) - before; got != int64(n) {
-						t.Errorf("%d counted, then closed: Count went up by %d", n, got)
-					}
-				}
-			}
-			c.Handle().Close() // never used
-			if got := c.Count(1) + c.Count(2) + c.Count(4); got != 0 {
-				t.Errorf("neighbours have %d users", got)
-			}
-		})
-	}
-}
-
-func TestCount_objrefWithoutRoom(t *testing.T) {
-	for _, s := range strategies {
-		t.Run("strategy="+s.Name(), func(t *testing.T) {
-			c, _ := newCounter(t, s, 0)
-			wantNone := func(refs ...int32) {
-				t.Helper()
-				for _, ref := range refs {
-					func() {
-						defer func() {
-							if v := recover(); v != nil {
-								t.Errorf("Count(%d) panics: %v", ref, v)
-							}
-						}()
-						if got := c.Count(ref); got != 0 {
-							t.Errorf("Count(%d) = %d; want 0", ref, got)
-						}
-					}()
-				}
-			}
-			wantNone(1, 2, 100, 10_000, 1<<20, math.MaxInt32-1, math.MaxInt32)
-			wantNone(0, -1, -2, -511, -512, -513, -100_000, math.MinInt32, math.MinInt32+1)
-			grow(t, c, 1, 64)
-			h := c.Handle()
-			h.Inc(1)
-			h.Close()
-			wantNone(2, 64, 100_000, 1<<20, math.MaxInt32)
-			wantNone(0, -1, -511, -512, -513, math.MinInt32)
-		})
-	}
-}
-
-// G4: counts saturate instead of wrapping.
-func TestG4_countsSaturate(t *testing.T) {
-	const most = math.MaxInt32
-	for _, s := range strategies {
-		for _, threads := range []int{1, 4} {
-			t.Run(fmt.Sprintf("strategy=%s/threads=%d", s.Name(), threads), func(t *testing.T) {
-				c, _ := newCounter(t, s, 0)
-				grow(t, c, 1, 64)
-				const left = 1_000
-				atomic.StoreUint32(s.word(c, 7), most-left)
-				if got := c.Count(7); got != most-left {
-					t.Fatalf("Count = %d; want %d", got, most-left)
-				}
-				run := func(each int) {
-					var wg sync.WaitGroup
-					for range threads {
-						wg.Go(func() {
-							h := c.Handle()
-							defer h.Close()
-							for n := range each {
-								h.Inc(7)
-								h.Inc(6 + int32(n)%2*2) // its neighbours
-								if got := c.Count(7); got < most-left || got > most {
-									t.Errorf("Count = %d", got)
-									return
-								}
-							}
-						})
-					}
-					wg.Wait()
-				}
-				run(left/threads - 1)
-				if got, want := c.Count(7), int64(most-threads); got != want {
-					t.Errorf("Count = %d just before the end; want %d", got, want)
-				}
-				for round := range 5 {
-					run(2)
-					run(100)
-					if got := c.Count(7); got != most {
-						t.Errorf("round %d: Count = %d; want %d, for ever", round, got, int64(most))
-					}
-					if word := atomic.LoadUint32(s.word(c, 7)); wordCount(word) != most {
-						t.Errorf("round %d: the count goes on behind the scenes, to %d", round, word)
-					}
-				}
-				if got, want := c.Count(6)+c.Count(8), int64(threads*(left/threads-1+5*102)); got != want {
-					t.Errorf("the neighbours have %d users; want %d", got, want)
-				}
-			})
-		}
-	}
-}
-
-// A count is beyond its end for the moment between an increment and its correction;
-// nobody sees that.
-func TestG4_countsAreNeverSeenBeyondTheEnd(t *testing.T) {
-	for _, s := range strategies {
-		t.Run("strategy="+s.Name(), func(t *testing.T) {
-			c, _ := newCounter(t, s, 0)
-			grow(t, c, 1, 64)
-			for _, beyond := range []uint32{0, 1, 300} {
-				atomic.StoreUint32(s.word(c, 7), countMax+beyond)
-				if got := c.Count(7); got != math.MaxInt32 {
-					t.Errorf("Count = %d with %d beyond the end; want %d", got, beyond, int64(math.MaxInt32))
-				}
-			}
-		})
-	}
-}
-
-func TestGrow_keepsCounts(t *testing.T) {
-	for _, s := range strategies {
-		t.Run("strategy="+s.Name(), func(t *testing.T) {
-			c, _ := newCounter(t, s, 0)
-			want := map[int32]int64{}
-			h := c.Handle()
-			for i := range int32(200) {
-				first := i*613 + 1
-				grow(t, c, first, first+63)
-				grow(t, c, first, first+63) // again
-				for ref := first; ref < first+64; ref += 9 {
-					for range i%3 + 1 {
-						h.Inc(ref)
-						want[ref]++
-					}
-				}
-			}
-			h.Close()
-			for ref, n := range want {
-				if got := c.Count(ref); got != n {
-					t.Fatalf("Count(%d) = %d; want %d", ref, got, n)
-				}
-			}
-		})
-	}
-}
-
-func TestGrow_byManyThreads(t *testing.T) {
-	for _, s := range strategies {
-		t.Run("strategy="+s.Name(), func(t *testing.T) {
-			const threads, objects = 4, 20_000
-			c, a := newCounter(t, s, 0)
-			var wg sync.WaitGroup
-			for range threads {
-				wg.Go(func() {
-					h := c.Handle()
-					defer h.Close()
-					for first := int32(1); first < objects; first += 64 {
-						if err := c.Grow(first, first+63); err != nil {
-							t.Error(err)
-						}
-						h.Inc(first)
-						h.Inc(first + 63)
-					}
-				})
-			}
-			wg.Wait()
-			for first := int32(1); first < objects; first += 64 {
-				if one, other := c.Count(first), c.Count(first+63); one != threads || other != threads {
-					t.Fatalf("Count(%d) = %d, Count(%d) = %d; want %d", first, one, first+63, other, threads)
-				}
-			}
-			// Up to a fifth more for a part of the last piece, and the smallest ones.
-			if used := a.Budget().Used(); used > s.each*(objects*5/4+2<<10) {
-				t.Errorf("%d bytes for %d objrefs", used, objects)
-			}
-		})
-	}
-}
-
-func TestGrow_underALimit(t *testing.T) {
-	for _, s := range strategies {
-		t.Run("strategy="+s.Name(), func(t *testing.T) {
-			const limit = 40 << 10
-			c, a := newCounter(t, s, limit)
-			var err error
-			last := int32(0)
-			for last < 1<<20 {
-				if err = c.Grow(last+1, last+64); err != nil {
-					break
-				}
-				last += 64
-			}
-			if !errors.Is(err, region.ErrBudget) || last < limit/8 {
-				t.Fatalf("after %d objrefs: %v; want the arena's error, and room for more than %d", last, err, limit/8)
-			}
-			if used := a.Budget().Used(); used > limit {
-				t.Errorf("%d bytes; limit is %d", used, limit)
-			}
-			h := c.Handle()
-			for ref := int32(1); ref <= last; ref++ {
-				h.Inc(ref)
-			}
-			h.Close()
-			for ref := int32(1); ref <= last; ref++ {
-				if got := c.Count(ref); got != 1 {
-					t.Fatalf("Count(%d) = %d; want 1", ref, got)
-				}
-			}
-			a.Close()
-			if err := c.Grow(last+1, last+64); err == nil {
-				t.Error("Grow works on a closed arena")
-			}
-		})
-	}
-}
-
-func TestStrategies_areTold(t *testing.T) {
-	names := map[string]bool{}
-	for _, s := range strategies {
-		if s.Name() == "" || names[s.Name()] {
-			t.Errorf("%T has no name of its own: %q", s.Strategy, s.Name())
-		}
-		names[s.Name()] = true
-		c, _ := newCounter(t, s, 0)
-		grow(t, c, 1, 64)
-		h := c.Handle()
-		if allocs := testing.AllocsPerRun(1_000, func() { h.Inc(1) }); allocs != 0 {
-			t.Errorf("%s: Inc allocates %.1f times", s.Name(), allocs)
-		}
-		if n := s.bytes(h); n > 384 {
-			t.Errorf("%s: a handle takes %d bytes", s.Name(), n)
-		}
-		h.Close()
-	}
 }

@@ -190,6 +190,9 @@ func (c *sloppyCounter) borrow() *spares {
 		return s
 	}
 	a := c.array.Arena()
+	if a.Charge(int64(sparesBytes)) != nil {
+		return nil
+	}
 	s = &spares{own: region.NewArray[uint32](a), dirty: region.NewArray[uint32](a), next: c.all.Load()}
 	// Ordering: pairs with the Load in Count, which sees whole spares.
 	c.all.Store(s)
@@ -344,8 +347,12 @@ func (h *SloppyHandle) reaches(ref int32) bool {
 		return false
 	}
 	if h.spares == nil {
-		h.spares = h.counter.borrow()
-		h.own, h.room = h.spares.own, h.spares.room
+		s := h.counter.borrow()
+		if s == nil {
+			h.refused = true
+			return false
+		}
+		h.spares, h.own, h.room = s, s.own, s.room
 	}
 	if ref > h.room {
 		h.refused = !h.spares.makeRoom(ref)

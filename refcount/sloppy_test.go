@@ -29,7 +29,7 @@ func TestSloppy_sparesAreTakenAndReturned(t *testing.T) {
 			t.Errorf("central %d, spares %d and %d; want %d, %d and %d", v, n, o, central, spares, others)
 		}
 		if central <= countMax {
-			wantCount(t, c, 7, int64(central)-int64(spares)-int64(others))
+			wantCounted(t, c, 7, int64(central)-int64(spares)-int64(others))
 		}
 	}
 	want(0, 0, 0)
@@ -68,7 +68,7 @@ func TestSloppy_sparesAreTakenAndReturned(t *testing.T) {
 		h.Inc(7)
 		h.Dec(7)
 		h.Close()
-		wantCount(t, c, 7, 0)
+		wantCounted(t, c, 7, 0)
 	}
 	died.want()
 }
@@ -138,7 +138,7 @@ func TestSloppy_sparesAreReused(t *testing.T) {
 		for _, h := range open {
 			h.Close()
 		}
-		wantCount(t, c, 5, int64(20*(round+1)))
+		wantCounted(t, c, 5, int64(20*(round+1)))
 	}
 	if got, want := c.Bytes(), bytes-20*sloppyHandleBytes; got != want {
 		t.Errorf("%d bytes with all handles closed; want %d", got, want)
@@ -170,8 +170,8 @@ func TestSloppy_withoutMemoryForSpares(t *testing.T) {
 		h.Dec(9_999)
 		h.Inc(1)
 	}
-	wantCount(t, c, 9_999, 3)
-	wantCount(t, c, 1, 4)
+	wantCounted(t, c, 9_999, 3)
+	wantCounted(t, c, 1, 4)
 	h.Flush()
 	repeat(3, h.Dec, 9_999)
 	died.want(9_999) // at once
@@ -190,21 +190,21 @@ func TestSloppy_saturatesForEver(t *testing.T) {
 	repeat(3, other.Inc, 7) // 5 spares
 	atomic.StoreUint32(c.at(7), batchMax-1)
 	h.Inc(7) // the last batch
-	wantCount(t, c, 7, batchMax-1+1-5)
+	wantCounted(t, c, 7, batchMax-1+1-5)
 	repeat(7, h.Inc, 7)
 	h.Inc(7) // from here on one by one
 	if n := h.sparesOf(7); n != 0 {
 		t.Errorf("%d spares near the end", n)
 	}
-	wantCount(t, c, 7, batchMax+8-5)
+	wantCounted(t, c, 7, batchMax+8-5)
 
 	atomic.StoreUint32(c.at(7), countMax-2)
 	repeat(2, h.Inc, 7)
-	wantCount(t, c, 7, countMax-5)
+	wantCounted(t, c, 7, countMax-5)
 	repeat(5, other.Inc, 7)
-	wantCount(t, c, 7, countMax)
+	wantCounted(t, c, 7, countMax)
 	repeat(3, other.Dec, 7)
-	wantCount(t, c, 7, countMax-3)
+	wantCounted(t, c, 7, countMax-3)
 	repeat(4, h.Inc, 7)
 	for _, h := range []*SloppyHandle{other, h, c.Handle().(*SloppyHandle)} {
 		for range 3 {
@@ -214,10 +214,10 @@ func TestSloppy_saturatesForEver(t *testing.T) {
 			repeat(100, h.Inc, 7)
 			repeat(200, h.Dec, 7)
 			h.Flush()
-			wantCount(t, c, 7, math.MaxInt32)
+			wantCounted(t, c, 7, math.MaxInt32)
 		}
 		h.Close()
-		wantCount(t, c, 7, math.MaxInt32)
+		wantCounted(t, c, 7, math.MaxInt32)
 	}
 	died.want()
 
@@ -240,14 +240,14 @@ func TestSloppy_decrementsTooMany(t *testing.T) {
 	h, other := c.Handle(), c.Handle()
 	h.Dec(7) // not born
 	h.Flush()
-	wantCount(t, c, 7, 0)
+	wantCounted(t, c, 7, 0)
 	died.want()
 	h.Inc(7)
 	repeat(3, other.Dec, 7)
-	wantCount(t, c, 7, 0)
+	wantCounted(t, c, 7, 0)
 	other.Flush()
 	h.Flush()
-	wantCount(t, c, 7, 0)
+	wantCounted(t, c, 7, 0)
 	died.want(7)
 	other.Dec(7)
 	if other.TryInc(7) {
@@ -272,7 +272,7 @@ func TestSloppy_hotObjectOfManyThreads(t *testing.T) {
 		})
 	}
 	wg.Wait()
-	wantCount(t, c, 7, threads*each+1)
+	wantCounted(t, c, 7, threads*each+1)
 	repeat(threads*each+1, keep.Dec, 7)
 	died.want()
 	keep.Flush()
