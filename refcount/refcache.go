@@ -279,6 +279,8 @@ func (c *refcacheCounter) advance() {
 		// evicts under mu, so it is not between the load of the epoch and the touch.
 		c.epoch.Add(2)
 	case c.waiting == 0:
+		// Ordering: pairs with the loads in evict and flush. Who loads the new epoch begins
+		// after all flushes of the old one are done.
 		c.epoch.Add(1)
 		c.waiting = len(c.open)
 	}
@@ -390,12 +392,15 @@ func (h *RefcacheHandle) addClosed(ref, n int32) bool {
 	if c.zero == nil {
 		return h.evict(ref, n)
 	}
-	c.mu.Lock()
-	alive := h.evict(ref, n)
-	h.handOver()
-	c.advance()
-	h.takeDue(false)
-	c.mu.Unlock()
+	alive := func() bool {
+		c.mu.Lock()
+		defer c.mu.Unlock()
+		alive := h.evict(ref, n)
+		h.handOver()
+		c.advance()
+		h.takeDue(false)
+		return alive
+	}()
 	h.review(false)
 	return alive
 }
@@ -430,11 +435,11 @@ func (h *RefcacheHandle) evict(ref, n int32) bool {
 		if v&refcacheReview == 0 && next&refcacheReview != 0 {
 			c.push(h.fresh.of(epoch), ref)
 		}
-		// Ordering: if the epoch has not changed, it was the stamp's at the touch. If
-		// it has, another handle may have been flushed in the new one already, without
-		// the entry that this touch is about to leave alone; touch again. The review
-		// cannot come in between: it would need the flush of this handle, which is not
-		// done, or mu, if it is closed.
+		// Ordering: pairs with the step of advance. If the epoch has not changed, the stamp
+		// is that of the touch. If it has, the stamp is too old: a handle may have been
+		// flushed in the new epoch before the touch, and have an entry since, and the
+		// review would not wait for its next flush; so touch again. No review comes in
+		// between: it needs this handle's next flush, or mu, if the handle is closed.
 		if next&refcacheReview == 0 || c.epoch.Load() == epoch {
 			return true
 		}
