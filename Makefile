@@ -67,6 +67,7 @@ results: check-go
 		--objects 10k --threads 1,2 --trials 6 --json results/small.json > results/small.txt
 	bin/crbench run --profile restart-in-order,restart-parallel,restart-fetch,audit,snapshot,drop-all \
 		--target objhash,baseline-sized --against baseline-sized --objects 1e6 --threads 1,2 --trials 10 --json results/restart.json > results/restart.txt
+	bin/crbench model --json results/model.json > results/model.txt
 
 clean:
 	rm -rf bin

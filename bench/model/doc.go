@@ -24,14 +24,19 @@
 // Of the machine:
 //
 //   - a: a locked add to a word that nobody else changes.
-//   - L: a move. Two threads take turns to add to a word, each waiting for the other's turn;
-//     L is half a round, with the reading that notices the turn.
+//   - L: a move that a thread waits for. Two threads take turns to add to a word, each
+//     waiting for the other's turn; L is half a turn, since a turn moves the line twice: the
+//     reading that notices it, and the change. An add does both in one.
+//   - M: a move among others. Two threads add to 128 lines in random order, and each finds half
+//     of them changed by the other; M is twice what that adds to the time of one thread. It
+//     is much less than L where a processor fetches the next lines before it is done with
+//     this one, as it does when it counts one object after the other.
 //   - A: a locked add, wall time over all adds, when two threads add to one word as fast as
 //     they can. It is less than L, as the core that has the line does several adds before
 //     it goes.
 //   - f: failed compare-and-swaps for each that succeeded, when two threads try.
 //
-// L, A and f are taken from those moments at which both threads ran, and are not known where
+// L, M, A and f are taken from those moments at which both threads ran, and are not known where
 // that never was.
 //
 // Of each strategy, with one thread, so without any moves:
@@ -49,10 +54,10 @@
 //
 //	ns/op(T)  = max(parallel, serial) + merge
 //
-//	parallel  = (c + t*L*e) / P
+//	parallel  = (c + t*M*e) / P
 //	serial    = t * hottest * hold
 //	hold      = max(A, a + (L-a)/b),  b = 1 + (b2-1)/(P-1),  b2 = (L-a)/(A-a), at least 1
-//	merge     = max(H*(h + m*k + (g + z*k*e)*L) / P,
+//	merge     = max(H*(h + m*k + g*L*(P-1)/P + z*k*e*M) / P,
 //	                H*(g + z*k*hottest)*hold) / operations
 //	          + objects*(r + r'*(handles-1)) / operations
 //
@@ -60,11 +65,11 @@
 // exposure, is the chance that an operation meets a line that another thread changed last:
 // (P-1)/P for each line that caches hold, and 0 for the others, which are not in any cache
 // and cost what c' has already. A core's cache holds its size in lines, the most popular
-// ones. hottest is the largest p(i). A parallel operation pays a whole move, L, since it
-// waits for the line. The serial bound has hold in place of L: the time the hottest line is
-// taken for an operation when all want it. Two threads leave it to each other for b2
-// operations at a time; the more ask, the sooner it goes, so b falls to 1, and hold rises
-// from A to L.
+// ones. hottest is the largest p(i). A parallel operation pays M, as the operations around
+// it are on other lines; where they are not, the serial bound is larger. That bound has hold,
+// the time the hottest line is taken for an operation when all want it. Two threads leave it
+// to each other for b2 operations at a time; the more ask, the sooner it goes, so b falls to
+// 1, and hold rises from A to L.
 //
 // H is the number of handles, k how many objects each counted, g the moves that opening and
 // closing a handle takes (the list of handles), z those it takes for each object it brings
@@ -92,7 +97,8 @@
 // Sockets: L is that between two cores here, and two of different sockets take two to
 // five times as long. Queues for other lines than the hottest, and for the memory system.
 // Sleeping: a mutex's waiters that leave the processor, and their wake-up. Threads beyond the
-// processors, which only share them. Garbage collection and the allocator's own sharing,
+// processors, which only share them. Runs: a handle that adds up many operations on one object
+// at a time keeps the line longer, and needs it less often. Garbage collection and the allocator's own sharing,
 // where handles are allocated at a high rate. The upgrade of a line from read to write
 // that a load before compare-and-swap causes.
 //
@@ -102,7 +108,7 @@
 //
 // # Guarantees
 //
-//   - Measuring never waits long for a thread that does not run: with one processor, L, A
+//   - Measuring never waits long for a thread that does not run: with one processor, L, M, A
 //     and f are not measured, and what depends on them is not predicted.
 //   - Every trial is verified: the counts add up to the operations.
 //   - What was measured before an interruption is in the report.

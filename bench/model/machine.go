@@ -2,6 +2,7 @@ package model
 
 import (
 	"math"
+	"math/rand/v2"
 	"runtime"
 	"slices"
 	"strconv"
@@ -88,7 +89,7 @@ func (w *window) mean() float64 {
 // abreast tells whether another thread did enough in the time of a burst.
 func abreast(others int) bool { return others >= burst/4 && others <= burst*4 }
 
-// moveTime lets two threads take turns at one word for about d, and returns ns per turn.
+// moveTime lets two threads take turns at one word for about d, and returns ns per move.
 func moveTime(d time.Duration) float64 {
 	var word paddedWord
 	var w window
@@ -100,8 +101,12 @@ func moveTime(d time.Duration) float64 {
 			takeTurns(&word.Uint64, 1, end, nil)
 		}
 	})
-	return w.median()
+	return w.median() / movesOfTurn
 }
+
+// movesOfTurn: the one who waits reads the line, which takes it from the other's core, and
+// then must have it alone to change it; an add does both in one.
+const movesOfTurn = 2
 
 // takeTurns adds one to the word whenever it is odd, or even, until the end.
 func takeTurns(word *atomic.Uint64, odd uint64, end time.Time, w *window) {
@@ -144,6 +149,43 @@ func addTime(d time.Duration) float64 {
 		w.samples = append(w.samples, nsPer(now.Sub(start), burst))
 		start = now
 	}
+	return w.median()
+}
+
+// scattered are words on many lines, few enough for the first level of every cache.
+type scattered [128]struct {
+	atomic.Uint64
+	_ [2*lineBytes - 8]byte
+}
+
+// scatterTime lets threads, at most two, add to words on many lines in random order for about
+// d, and returns ns per add of one thread.
+func scatterTime(threads int, d time.Duration) float64 {
+	var words scattered
+	var done [2]paddedWord
+	var w window
+	end := time.Now().Add(d)
+	together(threads, func(thread int) {
+		rng := rand.New(rand.NewPCG(uint64(thread), 1))
+		var order [1 << 12]uint8
+		for i := range order {
+			order[i] = uint8(rng.IntN(len(words)))
+		}
+		other := &done[1-thread]
+		before := other.Load()
+		for i, start := 0, time.Now(); start.Before(end); i += burst {
+			from := i % len(order)
+			for _, at := range order[from : from+burst] {
+				words[at].Add(1)
+			}
+			done[thread].Add(burst)
+			others, now := other.Load(), time.Now()
+			if thread == 0 && (threads == 1 || abreast(int(others-before))) {
+				w.samples = append(w.samples, nsPer(now.Sub(start), burst))
+			}
+			before, start = others, now
+		}
+	})
 	return w.median()
 }
 

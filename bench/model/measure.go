@@ -155,6 +155,10 @@ func (g *gauge) costs(s refcount.Strategy, fit bool) (ns [numCosts]float64, err 
 	return ns, err
 }
 
+// opPieces are as long as what a strategy does once in a while, and short enough for most to
+// be spared by whatever else the processor has to do.
+const opPieces = 64
+
 // ops measures c, and h.
 func (g *gauge) ops(s refcount.Strategy, ns *[numCosts]float64) error {
 	c, err := newCounter(s, g.private.last)
@@ -166,14 +170,18 @@ func (g *gauge) ops(s refcount.Strategy, ns *[numCosts]float64) error {
 	for range 1 + rounds/8 {
 		incAll(h, refs) // to get everything into the cache
 	}
-	start := time.Now()
-	for range rounds {
-		incAll(h, refs)
+	var pieces window
+	for range opPieces {
+		start := time.Now()
+		for range 1 + rounds/opPieces {
+			incAll(h, refs)
+		}
+		pieces.samples = append(pieces.samples, nsPer(time.Since(start), (1+rounds/opPieces)*len(refs)))
 	}
-	ns[costOp] = nsPer(time.Since(start), rounds*len(refs))
+	ns[costOp] = pieces.median()
 	h.Close()
 
-	start = time.Now()
+	start := time.Now()
 	for range g.handles {
 		c.Handle().Close()
 	}

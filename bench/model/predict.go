@@ -5,6 +5,7 @@ import "math"
 // Machine is what moving lines costs. Times are in ns; NaN where there is one processor.
 type Machine struct {
 	Move         float64 // L
+	MoveAmong    float64 // M
 	Add          float64 // a
 	ContendedAdd float64 // A
 	CASFailures  float64 // f
@@ -46,7 +47,7 @@ func Predict(m Machine, c Costs, row Row, p *Profile, threads, processors int) P
 	share := p.exposure(m, row, op, processors)
 
 	var out Prediction
-	out.Parallel = (op + times(t*share.exposed, m.Move)) / n
+	out.Parallel = (op + times(t*share.exposed, m.MoveAmong)) / n
 	out.Serial = times(t*share.hottest, hold)
 
 	handles, objects := float64(p.handles(threads)), p.perHandle(threads)
@@ -56,7 +57,7 @@ func Predict(m Machine, c Costs, row Row, p *Profile, threads, processors int) P
 		contended = row.Handle + closing*objects*share.hottest
 	}
 	out.Merge = max(
-		handles*(c.Handle+perObject*objects+times(opened+closing*objects*share.exposed, m.Move))/n,
+		handles*(c.Handle+perObject*objects+times(opened, m.Move)+times(closing*objects*share.exposed, m.MoveAmong))/n,
 		handles*times(contended, hold))
 	reads := c.Read
 	if row.ReadsAll {

@@ -39,6 +39,7 @@ type Report struct {
 // MachineCosts are the measured costs of lines.
 type MachineCosts struct {
 	Move         *bench.Interval `json:"move_ns"`
+	MoveAmong    *bench.Interval `json:"move_among_ns"`
 	Add          *bench.Interval `json:"add_ns"`
 	ContendedAdd *bench.Interval `json:"contended_add_ns"`
 	CASFailures  *bench.Interval `json:"cas_failures_per_success"`

@@ -66,6 +66,7 @@ type runner struct {
 // Costs of the machine, as they are sampled.
 const (
 	lineMove = iota
+	lineMoveAmong
 	lineAdd
 	lineContendedAdd
 	lineCAS
@@ -97,6 +98,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	r.report = &Report{
 		Schema: Schema, Command: c.Command, Seed: c.Seed, Unit: bench.Unit, Env: machine.Read(),
 		Cores: r.cores, AssumedCores: c.AssumeCores,
+		Strategies: []*StrategyCosts{}, Results: []*Result{},
 	}
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -196,6 +198,8 @@ func (r *runner) moveLines(ctx context.Context) {
 		note(lineAdd, alone)
 		if r.cores > 1 {
 			note(lineMove, moveTime(d))
+			// Of two threads, each finds half of the lines changed by the other.
+			note(lineMoveAmong, max(0, 2*(scatterTime(2, d)-scatterTime(1, d))))
 			both, _ := contend(d, addOne)
 			note(lineContendedAdd, both)
 			_, failures := contend(d, casOne)
@@ -270,11 +274,11 @@ func (r *runner) machine() Machine {
 		return bench.Summarize(samples).Median
 	}
 	m := Machine{
-		Move: median(r.lines[lineMove]), Add: median(r.lines[lineAdd]), ContendedAdd: median(r.lines[lineContendedAdd]),
+		Move: median(r.lines[lineMove]), MoveAmong: median(r.lines[lineMoveAmong]), Add: median(r.lines[lineAdd]), ContendedAdd: median(r.lines[lineContendedAdd]),
 		CASFailures: median(r.lines[lineCAS]), CacheBytes: cacheBytes(r.report.Env.Caches),
 	}
 	r.report.Machine = MachineCosts{
-		Move: interval(r.lines[lineMove]), Add: interval(r.lines[lineAdd]), ContendedAdd: interval(r.lines[lineContendedAdd]),
+		Move: interval(r.lines[lineMove]), MoveAmong: interval(r.lines[lineMoveAmong]), Add: interval(r.lines[lineAdd]), ContendedAdd: interval(r.lines[lineContendedAdd]),
 		CASFailures: interval(r.lines[lineCAS]), Processors: interval(r.lines[lineProcessors]), CacheBytes: m.CacheBytes,
 	}
 	return m

@@ -18,7 +18,7 @@ import (
 // with what is predicted, and beside it what was measured.
 func (r *Report) WriteTable(w io.Writer) error {
 	p := &printer{w: w}
-	p.printf("%s; medians of %s; %s\n", r.Unit, bench.Plural(r.Rounds, "round"), r.Env.Summary())
+	p.printf("%s; medians of %s; ratio: predicted / measured; %s\n", r.Unit, bench.Plural(r.Rounds, "round"), r.Env.Summary())
 	p.machine(r)
 	p.strategies(r)
 	for _, profile := range r.Profiles {
@@ -53,7 +53,7 @@ func (r *Report) extrapolation() string {
 	}
 	s := "nothing is extrapolated"
 	if len(beyond) > 0 {
-		s = fmt.Sprintf("extrapolated (*): the predictions for %s threads; there are %s here, so nothing measured checks them, and moves between sockets are not in them",
+		s = fmt.Sprintf("extrapolated (*): the predictions for %s threads; the machine has %s, so nothing measured checks them, and moves between sockets are not in them",
 			strings.Join(beyond, ", "), bench.Plural(r.Cores, "core"))
 	}
 	if r.AssumedCores > 0 {
@@ -93,7 +93,8 @@ func (p *printer) machine(r *Report) {
 	rows := []table.Row{
 		{"a", median(r.Machine.Add), "ns", "locked add to a word that nobody else changes"},
 		{"A", median(r.Machine.ContendedAdd), "ns", "locked add to a word that two threads change, wall time of both over all adds"},
-		{"L", median(r.Machine.Move), "ns", "move of a line to another core that changes it, taking turns"},
+		{"L", median(r.Machine.Move), "ns", "move of a line to another core that changes it, taking turns: half a turn"},
+		{"M", median(r.Machine.MoveAmong), "ns", "move among others, which overlap: two threads add to 128 lines in random order"},
 		{"f", median(r.Machine.CASFailures), "", "failures of compare-and-swap for each success, two threads"},
 		{"got", median(r.Machine.Processors), "", "processors that two threads without any conflict got"},
 		{"cache", strconv.FormatInt(r.Machine.CacheBytes>>10, 10), "KiB", "of one core"},
@@ -103,8 +104,8 @@ func (p *printer) machine(r *Report) {
 	t.SetColumnConfigs([]table.ColumnConfig{{Number: 2, Align: text.AlignRight}})
 	t.AppendRows(rows)
 	p.printf("%s\n", t.Render())
-	if r.Machine.Move == nil || r.Machine.ContendedAdd == nil {
-		p.printf("A, L and f take two processors, and two threads did not get them: what depends on these is not predicted\n")
+	if r.Machine.Move == nil || r.Machine.MoveAmong == nil || r.Machine.ContendedAdd == nil {
+		p.printf("A, L, M and f take two processors, and two threads did not get them: what depends on these is not predicted\n")
 	}
 }
 
