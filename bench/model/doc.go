@@ -57,8 +57,8 @@
 //	parallel  = (c + t*M*e) / P
 //	serial    = t * hottest * hold
 //	hold      = max(A, a + (L-a)/b),  b = 1 + (b2-1)/(P-1),  b2 = (L-a)/(A-a), at least 1
-//	merge     = max(H*(h + m*k + g*L*(P-1)/P + z*k*e*M) / P,
-//	                H*(g + z*k*hottest)*hold) / operations
+//	merge     = max(H*(h + m*k + g*L*(P-1)/P + z*l*e*M) / P,
+//	                H*(g + z*met)*hold) / operations
 //	          + objects*(r + r'*(handles-1)) / operations
 //
 // t is how many moves an operation on a contended line takes: the strategy's [Row]. e, for
@@ -71,13 +71,16 @@
 // to each other for b2 operations at a time; the more ask, the sooner it goes, so b falls to
 // 1, and hold rises from A to L.
 //
-// H is the number of handles, k how many objects each counted, g the moves that opening and
-// closing a handle takes (the list of handles), z those it takes for each object it brings
+// H is the number of handles; k and l are how many objects and lines each met, 1 - (1-p(i))^n
+// of each with n operations, and met is that of the hottest; g are the moves that opening
+// and closing a handle takes (the list of handles), z those for each line of what it brings
 // along. With one thread, e and serial are 0, and ns/op(1) is c + merge.
 //
 // What goes into t, beside a constant:
 //
-//   - Retries: t*(1 + f*(P-1)); each of the others spoils f attempts for each success.
+//   - Retries: in the serial bound, t*(1 + f*(P-1)); there each of the others spoils f attempts
+//     for each success. That is the worst case: with many threads, those that fail are also
+//     late to try again.
 //   - Cells: a line is inflated when it expects a conflict during the run,
 //     p(i)^2 * operations * P * hold/c >= 1; then the threads of one cell, P/cells, share it.
 //   - Owner: t times the share of those who are not the owner. The owner's part is taken to

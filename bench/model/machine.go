@@ -152,10 +152,12 @@ func addTime(d time.Duration) float64 {
 	return w.median()
 }
 
-// scattered are words on many lines, few enough for the first level of every cache.
+// scattered are words on many lines, few enough for the first level of every cache. Lines are
+// neighbours, as those of counts are: processors that fetch them in pairs take more from each
+// other then.
 type scattered [128]struct {
 	atomic.Uint64
-	_ [2*lineBytes - 8]byte
+	_ [lineBytes - 8]byte
 }
 
 // scatterTime lets threads, at most two, add to words on many lines in random order for about

@@ -36,7 +36,7 @@ func Predict(m Machine, c Costs, row Row, p *Profile, threads, processors int) P
 	if p.outgrows {
 		op = c.OpOutgrown
 	}
-	t := row.moves(m, p, processors)
+	t := row.moves(p, processors)
 	if p.HandleOps > 0 {
 		perObject, closing = c.MergeTask, row.CloseTask
 		if closing > 0 {
@@ -48,16 +48,17 @@ func Predict(m Machine, c Costs, row Row, p *Profile, threads, processors int) P
 
 	var out Prediction
 	out.Parallel = (op + times(t*share.exposed, m.MoveAmong)) / n
-	out.Serial = times(t*share.hottest, hold)
+	out.Serial = times(t*share.hottest, row.attempts(m, processors)*hold)
 
-	handles, objects := float64(p.handles(threads)), p.perHandle(threads)
-	opened := row.Handle * others(n)
+	handles := float64(p.handles(threads))
+	brought := p.brought(m, row, threads, processors)
 	contended := 0.0
 	if processors > 1 {
-		contended = row.Handle + closing*objects*share.hottest
+		contended = row.Handle + closing*brought.hottest
 	}
 	out.Merge = max(
-		handles*(c.Handle+perObject*objects+times(opened, m.Move)+times(closing*objects*share.exposed, m.MoveAmong))/n,
+		handles*(c.Handle+perObject*p.perHandle(threads)+
+			times(row.Handle*others(n), m.Move)+times(closing*brought.exposed, m.MoveAmong))/n,
 		handles*times(contended, hold))
 	reads := c.Read
 	if row.ReadsAll {
@@ -96,14 +97,11 @@ func (m Machine) hold(processors int) float64 {
 }
 
 // moves is how many moves an operation on a contended line takes.
-func (row Row) moves(m Machine, p *Profile, processors int) float64 {
+func (row Row) moves(p *Profile, processors int) float64 {
 	if processors == 1 {
 		return 0
 	}
 	n, t := float64(processors), row.Transfers
-	if row.Retries {
-		t *= 1 + m.CASFailures*(n-1)
-	}
 	if row.Owner {
 		t *= others(max(n, float64(p.handles(processors))))
 	}
@@ -115,6 +113,14 @@ func (row Row) moves(m Machine, p *Profile, processors int) float64 {
 		t = t*(1-without) + without
 	}
 	return t
+}
+
+// attempts is how many an operation takes where all want the line.
+func (row Row) attempts(m Machine, processors int) float64 {
+	if !row.Retries || processors == 1 {
+		return 1
+	}
+	return 1 + m.CASFailures*float64(processors-1)
 }
 
 // exposure is how a profile's operations meet the lines of a strategy.
@@ -149,6 +155,24 @@ func (p *Profile) exposure(m Machine, row Row, op float64, processors int) (e ex
 			e.exposed += mass * chance
 		}
 		e.hottest = math.Max(e.hottest, hottest)
+	}
+	return e
+}
+
+// brought is how a handle that closes meets the lines of all that it counted: how many of
+// them another changed last, and its chance to meet the hottest.
+func (p *Profile) brought(m Machine, row Row, threads, processors int) (e exposure) {
+	chance := others(p.sharers(row, processors))
+	if chance == 0 {
+		return e
+	}
+	cached := int(m.CacheBytes / lineBytes)
+	for i, mass := range p.lines(row, processors) {
+		met := p.met(mass, threads)
+		if i < cached {
+			e.exposed += met * chance
+		}
+		e.hottest = math.Max(e.hottest, met)
 	}
 	return e
 }

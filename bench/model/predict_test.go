@@ -95,7 +95,7 @@ func TestPredictHot(t *testing.T) {
 		{"atomic", words, 1, 6, 0, merge},
 		{"atomic", words, 2, (6 + 40*0.5) / 2, 20, merge},
 		{"atomic", words, 4, (6 + 40*0.75) / 4, hold4, merge},
-		{"cas", words, 4, (6 + 1.3*40*0.75) / 4, 1.3 * hold4, merge},
+		{"cas", words, 4, (6 + 40*0.75) / 4, 1.3 * hold4, merge},
 		{"mutex", words, 4, (6 + 3*40*0.75) / 4, 3 * hold4, merge},
 		{"striped", words, 4, 6.0 / 4, 0, merge},
 		{"striped", refcount.Traits{PerObject: 4, OwnMax: 2}, 4, (6 + 40*0.5) / 4, hold4 / 2, merge},
@@ -114,12 +114,12 @@ func TestPredictHot(t *testing.T) {
 }
 
 func TestPredictTasks(t *testing.T) {
-	// 100 handles of 10 operations, on two objects of which each meets this share.
+	// 100 handles of 10 operations, on two objects of which each meets this many, in one line.
 	met := 2 * (1 - math.Pow(0.5, 10))
 	row := rowNamed(t, "log", refcount.Traits{PerObject: 4, OwnMax: 8})
 	got := Predict(someMachine, someCosts, row, taskProfile(), 2, 2)
-	parallel := 100 * (50 + 2*met + 2*100*0.5 + met*40*0.5) / 2
-	serial := 100 * (2 + met*1) * 20 // both objects are in one line
+	parallel := 100 * (50 + 2*met + 2*100*0.5 + 1*40*0.5) / 2
+	serial := 100.0 * (2 + 1) * 20
 	if want := (max(parallel, serial) + 2*3) / 1000; !near(got.Merge, want) {
 		t.Errorf("merge %v, want %v", got.Merge, want)
 	}

@@ -116,12 +116,17 @@ func (p *Profile) perHandle(threads int) float64 {
 	if p.Private > 0 {
 		return float64(p.Private)
 	}
-	n := float64(p.Ops) / float64(p.handles(threads))
 	sum := 0.0
 	for _, mass := range p.masses {
-		sum -= math.Expm1(n * math.Log1p(-mass)) // 1 - (1-mass)^n
+		sum += p.met(mass, threads)
 	}
 	return sum
+}
+
+// met is the chance that a handle meets what has this share of the operations.
+func (p *Profile) met(mass float64, threads int) float64 {
+	n := float64(p.Ops) / float64(p.handles(threads))
+	return -math.Expm1(n * math.Log1p(-min(mass, 1))) // 1 - (1-mass)^n
 }
 
 // spill is the chance that the entry of an object, in a direct-mapped cache, has another.

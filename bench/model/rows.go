@@ -23,7 +23,7 @@ type Row struct {
 	ReadsAll  bool    `json:"reads_handles,omitempty"`  // a read looks at the counts of every handle
 	OneThread bool    `json:"one_thread,omitempty"`     // there is no more than one
 	Handle    float64 `json:"handle_moves"`             // moves to open and close a handle
-	Close     float64 `json:"close_moves"`              // moves for each object that a closed handle counted
+	Close     float64 `json:"close_moves"`              // moves for each line of what a closed handle counted
 	CloseTask float64 `json:"close_moves_short_handle"` // the same, of a handle with few operations
 }
 

@@ -80,7 +80,7 @@ func TestOneProcessor(t *testing.T) {
 		}
 	}
 	out := tableOf(t, r)
-	for _, want := range []string{"take two processors", "newcomer (assumed)", "the machine has 1 core, so"} {
+	for _, want := range []string{"take two processors", "newcomer (assumed)", "threads here have 1 core, so"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}

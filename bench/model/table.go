@@ -53,7 +53,7 @@ func (r *Report) extrapolation() string {
 	}
 	s := "nothing is extrapolated"
 	if len(beyond) > 0 {
-		s = fmt.Sprintf("extrapolated (*): the predictions for %s threads; the machine has %s, so nothing measured checks them, and moves between sockets are not in them",
+		s = fmt.Sprintf("extrapolated (*): the predictions for %s threads; threads here have %s, so nothing measured checks them, and moves between sockets are not in them",
 			strings.Join(beyond, ", "), bench.Plural(r.Cores, "core"))
 	}
 	if r.AssumedCores > 0 {
