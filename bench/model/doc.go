@@ -97,15 +97,15 @@
 //
 // # What it leaves out
 //
-// Sockets: L is that between two cores here, and two of different sockets take two to
-// five times as long. Queues for other lines than the hottest, and for the memory system.
+// Sockets: L is that between two cores here, and takes several times as long between two of
+// different sockets. Queues for other lines than the hottest, and for the memory system.
 // Sleeping: a mutex's waiters that leave the processor, and their wake-up. Threads beyond the
-// processors, which only share them. Runs: a handle that adds up many operations on one object
-// at a time keeps the line longer, and needs it less often. Garbage collection and the allocator's own sharing,
-// where handles are allocated at a high rate. The upgrade of a line from read to write
-// that a load before compare-and-swap causes.
+// processors, which only share them. Runs: a handle that adds up many operations on one
+// object at a time keeps the line longer, and needs it less often. Garbage collection, and
+// what the allocator shares, where many handles are opened. The upgrade of a line from read
+// to write that a load before compare-and-swap causes.
 //
-// So more than one processor beyond those at hand is extrapolation, and results say which
+// So whatever takes more processors than are at hand is extrapolation, and results say which
 // figures are that. They tell which strategies scale and about where others stop, not the
 // nanosecond.
 //
@@ -118,8 +118,8 @@
 //
 // # Prior art
 //
-// A. Cockcroft's and N. Gunther's laws of scalability fit two parameters to a curve; here
-// they are measured one by one. D. Hackenberg, D. Molka and W. Nagel, "Comparing cache
+// The laws of G. Amdahl and N. Gunther fit one or two parameters to a measured curve; here
+// costs are measured one by one. D. Hackenberg, D. Molka and W. Nagel, "Comparing cache
 // architectures and coherency protocols on x86-64 multicore SMP systems" (MICRO 2009), and
 // T. David, R. Guerraoui and V. Trigonakis, "Everything you always wanted to know about
 // synchronization but were afraid to ask" (SOSP 2013), measure moves and contended adds.
