@@ -69,6 +69,7 @@ results: check-go
 		--target objhash,baseline-sized --against baseline-sized --objects 1e6 --threads 1,2 --trials 10 --json results/restart.json > results/restart.txt
 	bin/crbench run --profile count-private,count-hot,count-zipf,count-10k-tasks,count-verdict,count-drop \
 		--target counter --threads 1,2,8,64 --trials 10 --json results/strategies.json > results/strategies.txt
+	bin/crbench model --json results/model.json > results/model.txt
 
 clean:
 	rm -rf bin

@@ -55,6 +55,14 @@ func TestUsageErrors(t *testing.T) {
 		{"inspect x y", "accepts 1 arg(s), received 2"},
 		{"list index", `unknown command "index"`},
 		{"env --json", "unknown flag: --json"},
+		{"model extra", `unknown command "extra"`},
+		{"model --threads 0", `"0" is no number of threads`},
+		{"model --threads 1,two", `"two" is no number of threads`},
+		{"model --strategy atomc", `unknown strategy "atomc"; did you mean "atomic"?`},
+		{"model --strategy nonsense", "there are: plain, mutex"},
+		{"model --assume-cores -1", "-1 cores to assume; want 1 to 100,000"},
+		{"model --assume-cores few", `invalid argument "few" for "--assume-cores"`},
+		{"model --quick", "unknown flag: --quick"},
 	} {
 		args := strings.Fields(strings.ReplaceAll(c.args, "DIR", dir))
 		code, stdout, stderr := crbench(t, args...)
@@ -91,6 +99,7 @@ func TestErrors(t *testing.T) {
 		{"import tsv DIR/none.tsv -o DIR/x.trace", "no such file"},
 		{"import tsv DIR/bad.tsv -o DIR/x.trace", "importing"},
 		{"import tsv DIR/bad.tsv -o DIR/none/x.trace", "there is no folder"},
+		{"model --json DIR/none/out.json", "there is no folder"},
 		{"inspect DIR/none.snapshot", "no such file"},
 		{"inspect DIR", "inspecting"},
 		{"inspect DIR/bad.snapshot --json", "bad.snapshot: not a sound snapshot: at byte 0"},
@@ -106,7 +115,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help", "inspect --help"} {
+	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help", "inspect --help", "model --help"} {
 		code, stdout, stderr := crbench(t, strings.Fields(args)...)
 		if code != exitOK || !strings.Contains(stdout, "Usage:") || stderr != "" {
 			t.Errorf("crbench %s: exit code %d, stderr %q, stdout\n%s", args, code, stderr, stdout)
@@ -247,6 +256,51 @@ func TestInterrupted(t *testing.T) {
 	code := execute(ctx, []string{"crbench", "run", "--profile", "grow", "--json", path}, &out, &errs)
 	if code != exitError || !strings.Contains(errs.String(), "interrupted") {
 		t.Errorf("exit code %d, says %s", code, errs.String())
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !json.Valid(b) || !strings.Contains(string(b), `"incomplete": true`) {
+		t.Errorf("document:\n%s", b)
+	}
+}
+
+func TestModel(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "out.json")
+	code, stdout, stderr := crbench(t, "model", "-s", "plain,atomic", "--threads", "1,64", "--json", path)
+	for _, want := range []string{"Costs of this machine", "private:", "hot:", "zipf:", "tasks:", "measured", "64*", "extrapolated"} {
+		if code != exitOK || !strings.Contains(stdout, want) {
+			t.Fatalf("exit code %d, no %q in\n%s%s", code, want, stdout, stderr)
+		}
+	}
+	if !strings.Contains(stderr, "[1/7] round\n") {
+		t.Errorf("progress, not on a terminal:\n%s", stderr)
+	}
+	b, err := os.ReadFile(path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var doc struct {
+		Schema  string
+		Results []struct{ Strategy string }
+	}
+	if err := json.Unmarshal(b, &doc); err != nil {
+		t.Fatal(err)
+	}
+	if doc.Schema != "objhash.model/1" || len(doc.Results) != 4*(1+2) {
+		t.Errorf("document:\n%s", b)
+	}
+}
+
+func TestModelInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	path := filepath.Join(t.TempDir(), "out.json")
+	var out, errs bytes.Buffer
+	code := execute(ctx, []string{"crbench", "model", "--json", path}, &out, &errs)
+	if code != exitError || !strings.Contains(errs.String(), "interrupted") || !strings.Contains(out.String(), "nothing was measured") {
+		t.Errorf("exit code %d, says %s%s", code, errs.String(), out.String())
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {

@@ -1,0 +1,124 @@
+package model
+
+import (
+	"encoding/json"
+	"fmt"
+	"io"
+	"math"
+
+	"github.com/objhash/objhash/bench"
+	"github.com/objhash/objhash/bench/machine"
+)
+
+// Schema names the format of a Report as JSON. Fields may be added to it; a field that is
+// there keeps its meaning.
+const Schema = "objhash.model/1"
+
+// Report is what was measured and what follows from it. Times are in ns. What is null is not
+// known: it takes more processors than there are, or the run was interrupted before.
+type Report struct {
+	Schema  string      `json:"schema"`
+	Command string      `json:"command,omitempty"`
+	Seed    uint64      `json:"seed"`
+	Unit    string      `json:"unit"`
+	Env     machine.Env `json:"env"`
+
+	Cores        int `json:"cores"`                   // that threads can run on here
+	AssumedCores int `json:"assumed_cores,omitempty"` // predicted for; 0: one for each thread
+	Rounds       int `json:"rounds"`                  // samples of each strategy, at least
+
+	Machine    MachineCosts     `json:"machine"`
+	Strategies []*StrategyCosts `json:"strategies"`
+	Profiles   []*Profile       `json:"profiles"`
+	Results    []*Result        `json:"results"`
+
+	Warnings   []string `json:"warnings,omitempty"`
+	Incomplete bool     `json:"incomplete,omitempty"` // interrupted
+}
+
+// MachineCosts are the measured costs of lines.
+type MachineCosts struct {
+	Move         *bench.Interval `json:"move_ns"`
+	MoveAmong    *bench.Interval `json:"move_among_ns"`
+	Add          *bench.Interval `json:"add_ns"`
+	ContendedAdd *bench.Interval `json:"contended_add_ns"`
+	CASFailures  *bench.Interval `json:"cas_failures_per_success"`
+	Processors   *bench.Interval `json:"processors_of_two_threads"`
+	CacheBytes   int64           `json:"core_cache_bytes"`
+}
+
+// StrategyCosts are the measured costs of a strategy, and its row.
+type StrategyCosts struct {
+	Strategy   string         `json:"strategy"`
+	Row        Row            `json:"row"`
+	Op         bench.Interval `json:"op_ns"`
+	OpOutgrown bench.Interval `json:"op_outgrown_ns"`
+	Handle     bench.Interval `json:"handle_ns"`
+	Merge      bench.Interval `json:"merge_object_ns"`
+	Task       bench.Interval `json:"task_handle_ns"`
+	MergeTask  float64        `json:"merge_task_object_ns"`
+	Read       bench.Interval `json:"read_object_ns"`
+	ReadHandle float64        `json:"read_object_handle_ns"`
+}
+
+// Result is one strategy on one profile and number of threads.
+type Result struct {
+	Profile      string          `json:"profile"`
+	Strategy     string          `json:"strategy"`
+	Threads      int             `json:"threads"`
+	Processors   int             `json:"processors"` // predicted for
+	Extrapolated bool            `json:"extrapolated"`
+	Predicted    *float64        `json:"predicted_ns_per_op"`
+	Parallel     *float64        `json:"parallel_ns_per_op"`
+	Serial       *float64        `json:"serial_ns_per_op"`
+	Merge        *float64        `json:"merge_ns_per_op"`
+	Measured     *bench.Interval `json:"measured_ns_per_op,omitempty"`
+	Ratio        *float64        `json:"predicted_over_measured,omitempty"`
+}
+
+// WriteJSON writes the report as one JSON document.
+func (r *Report) WriteJSON(w io.Writer) error {
+	e := json.NewEncoder(w)
+	e.SetIndent("", "  ")
+	if err := e.Encode(r); err != nil {
+		return fmt.Errorf("writing the report: %w", err)
+	}
+	return nil
+}
+
+func (r *Report) addStrategy(e *entrant, c Costs) {
+	of := func(cost int) bench.Interval { return bench.Summarize(e.costs[cost]) }
+	r.Strategies = append(r.Strategies, &StrategyCosts{
+		Strategy: e.strategy.Name(), Row: e.row,
+		Op: of(costOp), OpOutgrown: of(costOutgrown), Handle: of(costHandle), Merge: of(costMerge), Task: of(costTask),
+		MergeTask: c.MergeTask, Read: of(costRead), ReadHandle: c.ReadHandle,
+	})
+}
+
+// processorsLeast is what two threads must get of two processors for measurements with two
+// threads to be of use.
+const processorsLeast = 1.8
+
+func (r *Report) warnOfProcessors() {
+	if p := r.Machine.Processors; p != nil && p.Median < processorsLeast {
+		r.Warnings = append(r.Warnings, fmt.Sprintf(
+			"two threads got %.1f processors, not 2, so what is measured with more than one thread shows neither the speed-up nor the contention that it should, and its ratios say little; stop other programs and run again", p.Median))
+	}
+}
+
+// known is x unless that is not a number.
+func known(x float64) *float64 {
+	if math.IsNaN(x) || math.IsInf(x, 0) {
+		return nil
+	}
+	return &x
+}
+
+// interval summarizes samples, if there are any.
+func interval(samples []float64) *bench.Interval {
+	if len(samples) == 0 {
+		return nil
+	}
+	i := bench.Summarize(samples)
+	return &i
+}

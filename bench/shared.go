@@ -1,0 +1,35 @@
+package bench
+
+import "io"
+
+// What packages that report other measurements share with this one.
+
+// Choose returns those of all that have the names, in the order of the names; "all" and no
+// name at all stand for everything. what is what one is called in errors, which wrap
+// [ErrChoice] and name what is near.
+func Choose[T any](what string, names []string, all []T, nameOf func(T) string) ([]T, error) {
+	return choose(what, names, all, nameOf)
+}
+
+// WriteFile replaces a file by what write writes: readers see the old document or the new
+// one, never a part.
+func WriteFile(path string, write func(io.Writer) error) error { return writeFile(path, write) }
+
+// FolderExists tells early what [WriteFile] would fail with in the end.
+func FolderExists(path string) error { return folderExists(path) }
+
+// Summarize returns the median of samples, of which there must be one, and what it lies
+// between.
+func Summarize(samples []float64) Interval {
+	i, _ := summarize(samples)
+	return i
+}
+
+// Digits writes about three significant digits, without an exponent.
+func Digits(x float64) string { return digits(x) }
+
+// Grouped writes n with a comma between thousands.
+func Grouped[T int | int64](n T) string { return grouped(n) }
+
+// Plural writes n and the word for that many.
+func Plural[T int | int64](n T, what string) string { return plural(n, what) }

@@ -1,0 +1,48 @@
+package main
+
+import (
+	"errors"
+	"os"
+	"strings"
+
+	"github.com/spf13/cobra"
+
+	"github.com/objhash/objhash/bench/model"
+)
+
+func newModel() *cobra.Command {
+	var o model.Options
+	cmd := &cobra.Command{
+		Use:   "model",
+		Short: "Predict what counting costs on more cores, from costs measured here",
+		Long: `model measures what each counting strategy costs one thread, and what it takes to move
+a contended cache line between two cores; from these it predicts ns/op for up to
+256 threads, each on a core of its own, under four profiles. For as many threads as
+there are cores here it measures too, and prints both and their ratio. The rest is
+extrapolation, and marked so.
+
+It takes at most about two minutes. Ctrl-C ends it after the current measurement;
+what was measured is shown and written all the same.`,
+		Example: `  crbench model
+  crbench model --strategy atomic,log --threads 1,2,64
+  crbench model --assume-cores 16 --json model.json`,
+		Args: cobra.NoArgs,
+		RunE: runE(func(cmd *cobra.Command, _ []string) error {
+			o.Command = "crbench " + strings.Join(os.Args[1:], " ")
+			tell, done := model.NewProgress(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
+			report, err := o.Run(cmd.Context(), tell)
+			done()
+			if report == nil {
+				return err
+			}
+			return errors.Join(report.WriteTable(cmd.OutOrStdout()), err)
+		}),
+	}
+	f := cmd.Flags()
+	f.StringSliceVarP(&o.Strategies, "strategy", "s", []string{"all"}, "counting strategies, or all")
+	f.StringSliceVar(&o.Threads, "threads", model.DefaultThreads(), "numbers of threads")
+	f.IntVar(&o.AssumeCores, "assume-cores", 0, "predict for a machine with so many cores (default: a core for each thread)")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of draws and orders")
+	f.StringVar(&o.JSON, "json", "", "write the report to this file")
+	return cmd
+}
