@@ -90,7 +90,8 @@ const (
 	// AtFlush: when every handle through which the objref was counted has been flushed
 	// or closed.
 	AtFlush
-	// AtEpoch: when every open handle, idle ones too, has been flushed three times.
+	// AtEpoch: after three rounds, in each of which every open handle has been flushed,
+	// idle ones too.
 	AtEpoch
 	// AtBarrier: when [Counter.Barrier] returns.
 	AtBarrier
