@@ -88,7 +88,7 @@ const (
 	// AtOnce: when the operation returns.
 	AtOnce When = iota
 	// AtFlush: when every handle through which the objref was counted has been flushed
-	// or closed.
+	// or closed; for a death, since the last operation on the objref.
 	AtFlush
 	// AtEpoch: after three rounds, in each of which every open handle has been flushed,
 	// idle ones too.
