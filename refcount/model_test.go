@@ -61,8 +61,8 @@ type model struct {
 type modelHandle struct {
 	Handle
 	open    bool
-	flushed bool              // in this round
-	users   map[*modelRef]int // that came through it
+	flushed bool               // in this round
+	users   map[*modelRef]int  // that came through it
 	pending map[*modelRef]bool // counted since the last flush
 	counted map[*modelRef]bool // ever
 }
