@@ -45,7 +45,7 @@ func (Biased) Name() string { return "biased" }
 func (Biased) Traits() Traits {
 	return Traits{
 		Summary: "plain adds by the handle that counts an object first, locked ones by others (PACT 2018, PEP 703)",
-		Zero:    AtEpoch, PerObject: 12, PerHandle: biasedHandleBytes + mailboxBytes,
+		Zero:    AtFlush, PerObject: 12, PerHandle: biasedHandleBytes + mailboxBytes,
 	}
 }
 

@@ -165,7 +165,7 @@ func TestG13_zeroRunsUnderNoLock(t *testing.T) {
 	})
 }
 
-var errZero = errors.New("Zero fails")
+var errZero = errors.New("told to fail")
 
 // A Zero that panics, or exits its goroutine, ends the operation that it was called in,
 // and nothing else: the others are told, and the counter counts on.

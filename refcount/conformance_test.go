@@ -15,7 +15,7 @@ import (
 //
 //	counts_test.go      counts equal the oracle's, threads and estimates
 //	handles_test.go     the life of handles, and how it may end
-//	deaths_test.go      who is told dead, when, and how often
+//	zero_test.go        who is told dead, when, and how often
 //	callbacks_test.go   what a Zero may do
 //	saturation_test.go  the largest count, and what is below 0
 //	room_test.go        room for objrefs, memory, and what Traits say of it

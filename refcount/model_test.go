@@ -61,15 +61,20 @@ type model struct {
 type modelHandle struct {
 	Handle
 	open    bool
-	flushed bool              // in this round
-	users   map[*modelRef]int // that came through it
-	pending map[*modelRef]bool
+	flushed bool               // in this round
+	users   map[*modelRef]int  // that came through it
+	pending map[*modelRef]bool // counted since the last flush
+	counted map[*modelRef]bool // ever
 }
 
 type modelRef struct {
 	ref        int32
 	born, dead bool
-	due        int // when rounds are this, it must be told if it has no users
+
+	// When a death must be told, if it has no users: when rounds are due; when the
+	// open handles that counted it have all been flushed since the last operation.
+	due       int
+	unflushed map[*modelHandle]bool
 }
 
 // runProgram fails t at the first difference.
@@ -114,7 +119,8 @@ func (m *model) fatalf(format string, args ...any) {
 }
 
 func (m *model) newHandle() *modelHandle {
-	return &modelHandle{Handle: m.c.Handle(), open: true, users: map[*modelRef]int{}, pending: map[*modelRef]bool{}}
+	return &modelHandle{Handle: m.c.Handle(), open: true, users: map[*modelRef]int{},
+		pending: map[*modelRef]bool{}, counted: map[*modelRef]bool{}}
 }
 
 func (m *model) do(op, handle, repeat int, ref int32) {
@@ -165,7 +171,7 @@ func (m *model) at(ref int32) *modelRef {
 	if m.refs[ref] == nil {
 		grow(m.t, m.c, ref, ref)
 		grow(m.t, m.oracle, ref, ref)
-		m.refs[ref] = &modelRef{ref: ref}
+		m.refs[ref] = &modelRef{ref: ref, unflushed: map[*modelHandle]bool{}}
 	}
 	return m.refs[ref]
 }
@@ -248,7 +254,12 @@ func (m *model) decHandle(h *modelHandle, r *modelRef) *modelHandle {
 // counted is called after each operation on r through h.
 func (m *model) counted(h *modelHandle, r *modelRef) {
 	if h.open {
-		h.pending[r] = true
+		h.pending[r], h.counted[r] = true, true
+	}
+	for _, other := range m.handles {
+		if other.open && other.counted[r] {
+			r.unflushed[other] = true
+		}
 	}
 	r.due = m.rounds + 3
 	for _, other := range m.handles {
@@ -261,14 +272,19 @@ func (m *model) counted(h *modelHandle, r *modelRef) {
 }
 
 func (m *model) flush(h *modelHandle) {
-	pending := h.pending
-	h.pending = map[*modelRef]bool{}
+	clear(h.pending)
 	h.Flush()
 	if h.open {
 		h.flushed = true
 		m.endRound()
 	}
-	for r := range pending {
+	m.flushed(h)
+}
+
+// flushed is called after each Flush and Close of h.
+func (m *model) flushed(h *modelHandle) {
+	for r := range h.counted {
+		delete(r.unflushed, h)
 		m.check(r)
 	}
 }
@@ -295,12 +311,11 @@ func (m *model) flushAll() {
 }
 
 func (m *model) close(h *modelHandle) {
-	pending := h.pending
-	h.open, h.pending, h.users = false, map[*modelRef]bool{}, map[*modelRef]int{}
+	h.open = false
+	clear(h.pending)
+	clear(h.users)
 	h.Close()
-	for r := range pending {
-		m.check(r)
-	}
+	m.flushed(h)
 }
 
 // barrier compares everything with the oracle.
@@ -341,7 +356,7 @@ func (m *model) check(r *modelRef) {
 	}
 	switch when := m.traits.Zero; {
 	case when == AtOnce,
-		when == AtFlush && pending == 0,
+		when == AtFlush && len(r.unflushed) == 0,
 		when == AtEpoch && m.rounds >= r.due:
 		m.fatalf("%d is not told dead %v", r.ref, when)
 	}

@@ -62,10 +62,3 @@ func repeat(n int, f func(int32), ref int32) {
 		f(ref)
 	}
 }
-
-// batched are the strategies whose handles hold users or deaths back.
-var batched = []Strategy{Sloppy{}, Biased{}}
-
-// Users go from thread to thread: each takes those that others left, with TryInc where
-// nobody vouches for the objref. Whatever the interleaving, an objref dies once, at the
-// last barrier at the latest, and not as long as it has a user.

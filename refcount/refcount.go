@@ -89,9 +89,10 @@ const (
 	// AtOnce: when the operation returns.
 	AtOnce When = iota
 	// AtFlush: when every handle through which the objref was counted has been flushed
-	// or closed.
+	// or closed; for a death, since the last operation on the objref.
 	AtFlush
-	// AtEpoch: when every open handle, idle ones too, has been flushed three times.
+	// AtEpoch: after three rounds, in each of which every open handle has been flushed,
+	// idle ones too.
 	AtEpoch
 	// AtBarrier: when [Counter.Barrier] returns.
 	AtBarrier

@@ -64,7 +64,8 @@ func TestG4_operationsDoNotLeaveAZone(t *testing.T) {
 		switch s.(type) {
 		case Plain, Mutex, Atomic, Padded, CAS, Rcuref:
 		case Log:
-			deadAt, saturatedAt = nil, belowZeroMin-1-(ownFull+1) // what is dead is noted elsewhere, and a carry is one step
+			// What is dead is noted elsewhere; and a carry is a longer step.
+			deadAt, saturatedAt = nil, belowZeroMin-1-near-(ownFull+1)
 		default:
 			continue
 		}
@@ -103,5 +104,26 @@ func TestG4_operationsDoNotLeaveAZone(t *testing.T) {
 			}
 			h.Close()
 		})
+	}
+}
+
+// Between the decrement that made a word 0 and the step that makes it dead, others may
+// have raised it, or have been faster.
+func TestZero_thatComesTooLate(t *testing.T) {
+	u := newUsers(t, 64)
+	c, _ := newCounterWith(t, Atomic{}, 0, u.zero)
+	grow(t, c, 1, 64)
+	a := c.(*AtomicCounter)
+	w := a.at(7)
+	*w = 1 // raised
+	a.die(7, w)
+	wantCount(t, Atomic{}, c, 7, 1)
+	u.wantDead("raised", 7, 7, none)
+	*w = 0
+	a.die(7, w)
+	a.die(7, w) // somebody raised it, and dropped it again
+	u.wantDead("dropped", 7, 7, every)
+	if a.TryInc(7) {
+		t.Error("TryInc of a dead objref returns true")
 	}
 }

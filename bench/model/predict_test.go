@@ -100,7 +100,7 @@ func TestPredictHot(t *testing.T) {
 		{"striped", words, 4, 6.0 / 4, 0, merge},
 		{"striped", refcount.Traits{PerObject: 4, OwnMax: 2}, 4, (6 + 40*0.5) / 4, hold4 / 2, merge},
 		{"biased", words, 4, (6 + 0.75*40*0.75) / 4, 0.75 * hold4, (max(50+1+2*100*0.75, 4*2*hold4) + 3) / 1000},
-		{"sloppy", refcount.Traits{PerObject: 4, Behind: 64}, 4, (6 + 40*0.75/64) / 4, hold4 / 64,
+		{"sloppy", refcount.Traits{PerObject: 4, Behind: 64}, 4, (6 + 40*0.75/8) / 4, hold4 / 8,
 			(max(50+1+2*100*0.75+40*0.75, 4*3*hold4) + 3) / 1000},
 		{"log", refcount.Traits{PerObject: 4, PerObjectHandle: 1, OwnMax: 2}, 4,
 			(6 + (0.5/256+0.5)*40*0.75) / 4, (0.5/256 + 0.5) * hold4, (max(50+1+2*100*0.75, 4*2*hold4) + 3.5) / 1000},
