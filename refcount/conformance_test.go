@@ -46,6 +46,9 @@ var presets = map[string]func(c Counter, ref int32, n uint32){
 	"snzi":   func(c Counter, ref int32, n uint32) { *c.(*snziCounter).at(ref) = n },
 }
 
+// underRace tells that the race detector watches, and makes all that counts slow.
+const underRace = cellBytes != 1
+
 func eachStrategy(t *testing.T, test func(t *testing.T, s Strategy)) {
 	for _, s := range strategies {
 		t.Run("strategy="+s.Name(), func(t *testing.T) { test(t, s) })

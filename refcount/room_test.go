@@ -230,6 +230,9 @@ func TestBytes(t *testing.T) {
 		for _, shape := range []struct{ objects, handles, step int }{
 			{1_000_000, 1, 5}, {100_000, 8, 3}, {300, 1_000, 1}, {64, 1, 1}, {1, 3, 1},
 		} {
+			if underRace {
+				shape.objects, shape.handles = min(shape.objects, 50_000), min(shape.handles, 100)
+			}
 			for _, dies := range []bool{false, true} {
 				t.Run(fmt.Sprintf("objects=%d/handles=%d/dies=%t", shape.objects, shape.handles, dies), func(t *testing.T) {
 					var zero func(int32)
@@ -372,8 +375,8 @@ func TestHandle_hasCacheLinesOfItsOwn(t *testing.T) {
 			}
 			return
 		}
-		if size%64 != 0 || size > per {
-			t.Errorf("a handle's struct has %d bytes; want a multiple of 64, and at most the %d of Traits", size, per)
+		if size%64 != 0 && math.MaxInt > math.MaxInt32 || size > per {
+			t.Errorf("a handle's struct has %d bytes; want a multiple of 64, on 64-bit, and at most the %d of Traits", size, per)
 		}
 	})
 }
