@@ -154,16 +154,23 @@ func (h *LogHandle) flush() {
 		return
 	}
 	room, cells := h.own.room, h.own.cells
-	for i, ref := range refs {
+	for i := 0; i < len(refs); {
+		ref := refs[i]
 		if uint32(ref) > room { // or a decrement
 			if !h.counter.addOwn(h.own, ref) {
 				h.counter.addAll(refs[i:])
 				return
 			}
 			room = h.own.room
+			i++
 			continue
 		}
-		if bump(cells.Made(uint32(ref))) {
+		// Of an object that is hot on this thread the cell would have to be loaded where it
+		// has just been stored, again and again.
+		first := i
+		for i++; i < len(refs) && refs[i] == ref; i++ {
+		}
+		if bump(cells.Made(uint32(ref)), uint32(i-first)) {
 			addShared(h.counter.shared.Made(uint32(ref)), ownFull+1)
 		}
 	}
@@ -184,7 +191,7 @@ func (c *logCounter) addOwn(o *ownCounts[ownCell], note int32) bool {
 			addShared(c.shared.Made(ref), -ownBorrow)
 		}
 		c.marks.decremented(-note)
-	case bump(cell):
+	case bump(cell, 1):
 		addShared(c.shared.Made(ref), ownFull+1)
 	}
 	return true
@@ -208,15 +215,12 @@ func (c *logCounter) addAll(refs []int32) {
 	}
 }
 
-// bump adds one to a cell. It returns true if that was full and is 0 now.
-func bump(c *ownCell) (carry bool) {
-	v := *c
-	if v == ownFull {
-		storeCell(c, 0)
-		return true
-	}
-	storeCell(c, v+1)
-	return false
+// bump adds n, at most logLen, to a cell. It returns true if that would be more than full:
+// then it is ownFull+1 less.
+func bump(c *ownCell, n uint32) (carry bool) {
+	v := uint32(*c) + n
+	storeCell(c, ownCell(v&ownFull))
+	return v > ownFull
 }
 
 // unbump takes one off a cell. It returns true if that was 0, and ownBorrow put there
