@@ -25,13 +25,13 @@ import (
 // Fast path: one plain add, in 4 KiB that stay in the cache. Exact at flush. Deaths are
 // told when every open handle has been flushed three times, each round after the one
 // before; so an idle open handle holds all deaths back, until it is closed or the barrier
-// comes. Without open handles deaths are told at once. A handle reviews what it evicted
-// itself, by the way; a Flush reviews all that is due. Lock-free, but for a short lock
-// with each flush, and with each operation of a closed handle. Memory: 8 bytes for each
-// objref, 4 more if deaths are told, and a bit more than 4 KiB for each handle. Good at
-// hot objects, and at pairs of Inc and Dec of objects that others hold, which cost no
-// write to shared memory at all; bad at scattered ones, where each operation evicts, and
-// at short-lived ones, which must be reviewed.
+// comes. Without open handles deaths are told at once. Whichever handle is flushed
+// reviews all that is due. Lock-free, but for a short lock with each flush, and with each
+// operation of a closed handle. Memory: 8 bytes for each objref, 4 more if deaths are
+// told, and a bit more than 4 KiB for each handle. Good at hot objects, and at pairs of
+// Inc and Dec of objects that others hold, which cost no write to shared memory at all;
+// bad at scattered ones, where each operation evicts, and at short-lived ones, which must
+// be reviewed.
 type Refcache struct{}
 
 const (
@@ -126,8 +126,8 @@ type refcacheCounter struct {
 
 	mu      sync.Mutex
 	open    []*RefcacheHandle
-	waiting int            // open handles that have not been flushed in the epoch
-	orphans refcacheQueues // of closed handles
+	waiting int // open handles that have not been flushed in the epoch
+	queues  refcacheQueues
 }
 
 // refcacheList is a list of objrefs in review, or dead and to be told, linked by
@@ -216,12 +216,11 @@ func (c *refcacheCounter) Barrier() {
 	var due refcacheList
 	for _, h := range c.open {
 		h.flushed = epoch - 1
-		c.joinAll(&c.orphans, &h.queues)
 	}
-	for i := range c.orphans {
-		c.join(&due, &c.orphans[i])
+	for i := range c.queues {
+		c.join(&due, &c.queues[i])
 	}
-	died := c.judge(&due, &c.orphans)
+	died := c.judge(&due, &c.queues)
 	c.mu.Unlock()
 	c.tellList(&died)
 }
@@ -313,12 +312,11 @@ type RefcacheHandle struct {
 	due   refcacheList   // to be judged
 
 	// Guarded by refcacheCounter.mu.
-	queues  refcacheQueues
 	flushed uint64 // the epoch of the last flush
 	index   int    // in refcacheCounter.open
 
 	// 128 bytes in all, so that no two handles share a cache line.
-	_ [16]byte
+	_ [48]byte
 }
 
 // Inc implements [Handle].
@@ -382,7 +380,7 @@ func (h *RefcacheHandle) add(ref, n int32) {
 	}
 	e.delta += n
 	if h.left--; h.left == 0 {
-		h.flush(false)
+		h.Flush()
 	}
 }
 
@@ -398,10 +396,10 @@ func (h *RefcacheHandle) addClosed(ref, n int32) bool {
 		alive := h.evict(ref, n)
 		h.handOver()
 		c.advance()
-		h.takeDue(false)
+		h.takeDue()
 		return alive
 	}()
-	h.review(false)
+	h.review()
 	return alive
 }
 
@@ -461,10 +459,9 @@ func (h *RefcacheHandle) evictAll() {
 }
 
 // Flush implements [Handle].
-func (h *RefcacheHandle) Flush() { h.flush(true) }
-
-// flush evicts everything, and reviews what is due: of this handle's, or of all.
-func (h *RefcacheHandle) flush(all bool) {
+//
+// It evicts everything, and reviews what is due.
+func (h *RefcacheHandle) Flush() {
 	c := h.counter
 	// Ordering: before the entries are evicted: the flush must begin in its epoch.
 	epoch := c.epoch.Load()
@@ -479,15 +476,15 @@ func (h *RefcacheHandle) flush(all bool) {
 	}
 	h.handOver()
 	c.advance()
-	h.takeDue(all)
+	h.takeDue()
 	c.mu.Unlock()
-	h.review(all)
+	h.review()
 }
 
 // Close implements [Handle].
 func (h *RefcacheHandle) Close() {
 	if h.closed {
-		h.flush(true)
+		h.Flush()
 		return
 	}
 	c := h.counter
@@ -505,48 +502,29 @@ func (h *RefcacheHandle) Close() {
 	c.open[h.index], last.index = last, h.index
 	c.open[len(c.open)-1] = nil
 	c.open = c.open[:len(c.open)-1]
-	c.joinAll(&c.orphans, &h.queues)
 	h.handOver()
 	c.advance()
-	h.takeDue(true)
+	h.takeDue()
 	c.mu.Unlock()
-	h.review(true)
+	h.review()
 }
 
-// handOver puts what came into review here where others can take it. mu is held.
-func (h *RefcacheHandle) handOver() { h.counter.joinAll(h.shared(), &h.fresh) }
+// handOver puts what came into review here where all handles take it. mu is held.
+func (h *RefcacheHandle) handOver() { h.counter.joinAll(&h.counter.queues, &h.fresh) }
 
-// shared returns the queues that others can take from.
-func (h *RefcacheHandle) shared() *refcacheQueues {
-	if h.closed {
-		return &h.counter.orphans
-	}
-	return &h.queues
-}
-
-// takeDue takes what can be judged: of this handle and the closed ones, or of all. mu is
-// held.
-func (h *RefcacheHandle) takeDue(all bool) {
+// takeDue takes what can be judged. mu is held.
+func (h *RefcacheHandle) takeDue() {
 	c := h.counter
-	take := func(q *refcacheQueues) {
-		// Two epochs ago or three: nothing is older, because with each end of an epoch
-		// the older ones are taken, and two end at once only without open handles.
-		epoch := c.epoch.Load()
-		c.join(&h.due, q.of(epoch-2))
-		c.join(&h.due, q.of(epoch-3))
-	}
-	take(&c.orphans)
-	take(&h.queues)
-	if all {
-		for _, other := range c.open {
-			take(&other.queues)
-		}
-	}
+	// Two epochs ago or three: nothing is older, because with each end of an epoch the
+	// older ones are taken, and two end at once only without open handles.
+	epoch := c.epoch.Load()
+	c.join(&h.due, c.queues.of(epoch-2))
+	c.join(&h.due, c.queues.of(epoch-3))
 }
 
 // review judges what is due and tells who died, until nothing is due. If it is called by
 // who is told, it leaves that to the call that tells.
-func (h *RefcacheHandle) review(all bool) {
+func (h *RefcacheHandle) review() {
 	if h.reviewing {
 		return
 	}
@@ -556,7 +534,7 @@ func (h *RefcacheHandle) review(all bool) {
 		h.reviewing = false
 		if h.due.first != 0 { // a panic; a barrier must find them
 			c.mu.Lock()
-			c.join(h.shared().of(c.epoch.Load()-2), &h.due)
+			c.join(c.queues.of(c.epoch.Load()-2), &h.due)
 			c.mu.Unlock()
 		}
 	}()
@@ -566,7 +544,7 @@ func (h *RefcacheHandle) review(all bool) {
 		// What was too young may be due by now. If not, the Flush that ends the epoch
 		// finds it in the queues.
 		h.handOver()
-		h.takeDue(all)
+		h.takeDue()
 		c.mu.Unlock()
 		c.tellList(&died)
 	}

@@ -180,8 +180,8 @@ func TestRefcache_closeHandsTheReviewOver(t *testing.T) {
 	hs[0].Inc(7)
 	hs[0].Dec(7)
 	hs[0].Close()
-	if b.orphans.of(0).first != 7 {
-		t.Fatalf("review queues of the counter: %v; want objref 7 there", b.orphans)
+	if b.queues.of(0).first != 7 {
+		t.Fatalf("review queues of the counter: %v; want objref 7 there", b.queues)
 	}
 	hs[1].Close()
 	b.wantTold("two handles closed")
@@ -303,7 +303,7 @@ func TestRefcache_tryIncAgainstTheReview(t *testing.T) {
 		hs[0].flushed++
 		b.waiting--
 		b.advance()
-		b.join(&l, hs[0].queues.of(0))
+		b.join(&l, b.queues.of(0))
 		if l.first != 7 || refcacheAge(b.epoch.Load(), *b.words.At(7)) != 2 {
 			t.Fatalf("objref %d is due in epoch %d, word %#x", l.first, b.epoch.Load(), *b.words.At(7))
 		}
