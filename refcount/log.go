@@ -153,24 +153,27 @@ func (h *LogHandle) flush() {
 		h.counter.addAll(refs)
 		return
 	}
+	// A log that ends as it begins is most likely that of a hot object. Its cell would have
+	// to be loaded where it has just been stored, again and again.
+	hot := 0
+	if refs[0] == refs[len(refs)-1] && uint32(refs[0]) <= h.own.room {
+		for hot = 1; hot < len(refs) && refs[hot] == refs[0]; hot++ {
+		}
+		if bump(h.own.cells.Made(uint32(refs[0])), uint32(hot)) {
+			addShared(h.counter.shared.Made(uint32(refs[0])), ownFull+1)
+		}
+	}
 	room, cells := h.own.room, h.own.cells
-	for i := 0; i < len(refs); {
-		ref := refs[i]
+	for i, ref := range refs[hot:] {
 		if uint32(ref) > room { // or a decrement
 			if !h.counter.addOwn(h.own, ref) {
-				h.counter.addAll(refs[i:])
+				h.counter.addAll(refs[hot+i:])
 				return
 			}
 			room = h.own.room
-			i++
 			continue
 		}
-		// Of an object that is hot on this thread the cell would have to be loaded where it
-		// has just been stored, again and again.
-		first := i
-		for i++; i < len(refs) && refs[i] == ref; i++ {
-		}
-		if bump(cells.Made(uint32(ref)), uint32(i-first)) {
+		if bump(cells.Made(uint32(ref)), 1) {
 			addShared(h.counter.shared.Made(uint32(ref)), ownFull+1)
 		}
 	}
