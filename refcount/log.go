@@ -25,9 +25,9 @@ import (
 // objects in the cache as a word would. Exact at flush; an open handle holds back 64
 // users at most, and 256 more for the moment between the two halves of a carry. Deaths
 // are told at the barrier. Wait-free, but for the lock with which a handle takes or gives
-// back an array, or makes room in it. Memory: 4 bytes for each objref, and 1 more for
-// each array that concurrent handles made necessary, so 12 at most; 384 bytes for each
-// handle. Bad where a death must be told soon, or counts are read often: a read looks at
+// back an array, or makes room in it. Memory: 4 bytes for each objref, a quarter of one if
+// deaths are told, and 1 more for each array that concurrent handles made necessary, so 12
+// at most; 384 bytes for each handle. Bad where a death must be told soon, or counts are read often: a read looks at
 // all arrays.
 type Log struct{}
 
@@ -46,7 +46,7 @@ func (Log) Traits() Traits {
 	return Traits{
 		Summary: "a log of 64 encounters, added up in byte arrays of the handle's own, with overflow to a shared word",
 		Exact:   AtFlush, Zero: AtBarrier, Behind: logLen + ownFull + 1,
-		PerObject: 4, PerObjectHandle: float64(cellBytes), OwnMax: ownMax, PerHandle: logHandleBytes,
+		PerObject: 4.25, PerObjectHandle: float64(cellBytes), OwnMax: ownMax, PerHandle: logHandleBytes,
 	}
 }
 
