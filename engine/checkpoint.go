@@ -79,8 +79,9 @@ func seed(s uint64) uint64 {
 }
 
 // Dumper returns a handle for one thread, to be closed when that thread is done.
-// Handles are cheap. One that is lost without Close leaves a hole of at most 64
-// objrefs.
+// Handles are cheap. One that is lost without Close leaves a hole of at most 64 objrefs,
+// and what it counted last may be missing: of users, and of holds, so that objects are not
+// released before Close.
 func (c *Checkpoint) Dumper() *Dumper {
 	d := &Dumper{c: c}
 	if c == nil {
@@ -307,7 +308,7 @@ func (c *Checkpoint) recorded() iter.Seq2[ObjRef, recordFound] {
 type Stats struct {
 	Objects   int // objects met
 	Reserved  int // objrefs without an object, see Dumper.Reserve
-	Leased    int // objrefs that open handles hold, not used yet
+	Leased    int // objrefs that open handles hold, not used yet, and those that will never be
 	Free      int // objrefs that closed handles gave back, used first
 	Expected  int // objects of the snapshot the context was made from, not met so far
 	Allocated int // objrefs ever given out, and those below: the largest one

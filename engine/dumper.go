@@ -117,14 +117,16 @@ func (c *Checkpoint) kindOf(ref int32, tag uint8) Kind {
 // meet ends an encounter with a known object.
 func (d *Dumper) meet(ref ObjRef, have, want Kind) (ObjRef, bool, error) {
 	if have != want {
-		if d.c.isClosed() {
-			return 0, false, ErrClosed // the record may be gone
-		}
-		return 0, false, &KindError{Ref: ref, Have: have, Want: want}
+		return 0, false, d.c.errKind(ref, have, want)
 	}
 	if err := d.holdMet(ref); err != nil {
 		return 0, false, err
 	}
+	return d.meetHeld(ref)
+}
+
+// meetHeld ends an encounter with a known object that is held, of the right kind.
+func (d *Dumper) meetHeld(ref ObjRef) (ObjRef, bool, error) {
 	if err := d.ensureTally(); err != nil {
 		d.unhold(ref)
 		return 0, false, err
@@ -132,6 +134,35 @@ func (d *Dumper) meet(ref ObjRef, have, want Kind) (ObjRef, bool, error) {
 	d.tally(ref)
 	runtime.KeepAlive(d.c)
 	return ref, false, nil
+}
+
+func (c *Checkpoint) errKind(ref ObjRef, have, want Kind) error {
+	if c.isClosed() {
+		return ErrClosed // the record may be gone
+	}
+	return &KindError{Ref: ref, Have: have, Want: want}
+}
+
+// lose ends an encounter with an object that has been recorded under ref, but got the
+// objref got from another thread. It holds the object before it drops its own reference,
+// so that it knows which one is the last.
+func (d *Dumper) lose(cell *uint64, ref ObjRef, id identity, k Kind, got ObjRef, have Kind) (ObjRef, bool, error) {
+	err := d.holdMet(got)
+	held := err == nil
+	defer func() {
+		if held { // another kind, or Drop did not return
+			d.unhold(got)
+		}
+	}()
+	d.abandon(cell, ref, id.ptr, err != nil)
+	switch {
+	case have != k:
+		return 0, false, d.c.errKind(got, have, k)
+	case err != nil:
+		return 0, false, err
+	}
+	held = false
+	return d.meetHeld(got)
 }
 
 // add ends an encounter with an object that was absent a moment ago.
@@ -174,8 +205,7 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 		d.abandon(cell, ref, id.ptr, true)
 		return 0, false, translate(err)
 	case got != ref:
-		d.abandon(cell, ref, id.ptr, load(c.cell(got)).state() == released)
-		return d.meet(got, have, k)
+		return d.lose(cell, ref, id, k, got, have)
 	}
 	d.useNext()
 	d.objects++

@@ -274,8 +274,10 @@ func (d *Dumper) meetAgain(ref ObjRef, cell *uint64, r record, id identity) (Obj
 	if !swap(cell, r, r.with(held)) {
 		lost := load(cell)
 		c.dismiss()
-		c.drop(id.ptr, k, !lost.isObject() || lost.state() == released)
-		d.unhold(ref)
+		func() {
+			defer d.unhold(ref)
+			c.drop(id.ptr, k, !lost.isObject() || lost.state() == released)
+		}()
 		if c.closed.Load() {
 			return 0, false, ErrClosed
 		}

@@ -55,9 +55,12 @@ func (h *holds) noteDumped(ref ObjRef) {
 // reference count any more.
 //
 // Drop runs on the goroutine whose operation finds that there is no hold left: that of the
-// last Release with a strategy that tells zeros at once, such as refcount.Rcuref; one that
-// uses or closes a handle later with others. It runs before Close returns at the latest. If
-// the object is being dumped, its reference is dropped when the callback returns.
+// last Release with a strategy that tells zeros at once, such as refcount.Rcuref; that of a
+// later Release, or of the Close of a handle, with others; or that of an Audit, which holds
+// each object for a moment. Close drops what is held still, and does not wait for a Drop
+// that another thread has begun. If the object is being dumped, its reference is dropped
+// when the callback returns. A Drop that calls Release, whose Drop calls Release, and so
+// on, goes as deep as that chain is long.
 //
 // It may be called through any handle, but for strategies whose Traits say OwnDec: there
 // through the one that met the object, as long as that is open. More calls than there were
@@ -131,11 +134,15 @@ func (c *Checkpoint) letGo(ref ObjRef) {
 		default:
 			return // Close has come first; or the base's object was given up
 		}
+		// The address is looked up before that step. What is kept beside a published record
+		// stays until Close has been through all records, and then that step fails; from
+		// that step on Close need not wait for us.
+		p := c.address(ref, r)
 		if !swap(cell, r, r.with(released)) {
 			continue
 		}
 		if r.state() != dumping {
-			c.drop(c.address(ref, r), r.kind(), true)
+			c.drop(p, r.kind(), true)
 		}
 		return
 	}

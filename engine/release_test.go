@@ -628,3 +628,81 @@ func TestG21_usersWithEveryStrategy(t *testing.T) {
 		})
 	}
 }
+
+// An encounter is not interrupted by Drop: with every strategy a Release, the Close of a
+// handle or an Audit calls it, never the encounter of another object, which would be found
+// half done by what Drop does with the same handle.
+func TestG13_encountersDoNotDropOthers(t *testing.T) {
+	forEachHolds(t, func(t *testing.T, s refcount.Strategy) {
+		objects := sized(20_000)
+		l := newLedger(t, 1)
+		c := newCheckpoint(t, with(engine.Options{Holds: s, Shards: 1}, l))
+		d := c.Dumper()
+		encountering := false
+		l.dropping = func(a account, _ bool) {
+			if encountering {
+				t.Errorf("%#x is dropped by the encounter of another object", a.p)
+			}
+		}
+		for i := range objects {
+			encountering = true
+			ref := mustEncounter(t, d, addr(i), 1)
+			mustEncounter(t, d, addr(i), 1)
+			encountering = false
+			if i < 20 {
+				mustRelease(t, d, ref)
+				mustRelease(t, d, ref)
+			}
+		}
+		d.Close()
+		c.Close()
+		l.settled()
+	})
+}
+
+// G11: who loses a race tells the truth about last: the winner's object is held until the
+// loser's own reference is dropped.
+func TestG11_theLosersDropIsNotTheLast(t *testing.T) {
+	l := newLedger(t, 2)
+	c := newCheckpoint(t, with(engine.Options{Holds: refcount.Rcuref{}, Shards: 1}, l))
+	d, winner := c.Dumper(), c.Dumper()
+	for i, kind := range []engine.Kind{1, 2} { // the loser's; of another kind it is refused
+		p := addr(i)
+		var ref engine.ObjRef
+		mine := true
+		l.grabbing = func(account) error {
+			if mine {
+				mine = false
+				ref = mustEncounter(t, winner, p, 1)
+			}
+			return nil
+		}
+		l.dropping = func(a account, last bool) {
+			if a.k == kind && ref != 0 {
+				held := ref
+				ref = 0
+				mustRelease(t, winner, held)
+				if last || l.of(p, 1).lasts != 0 {
+					t.Errorf("the loser's Drop: last %t, references %+v; want the winner's to stay until it returns", last, l.of(p, 1))
+				}
+			}
+		}
+		got, _, err := d.Encounter(p, kind)
+		l.dropping = nil
+		if kind == 1 {
+			if err != nil {
+				t.Fatal(err)
+			}
+			mustRelease(t, d, got)
+		} else if !errors.As(err, &engine.KindError{}) {
+			t.Errorf("another kind: %v; want a KindError", err)
+		}
+		if b := l.of(p, 1); b.grabs != b.drops || b.lasts != 1 {
+			t.Errorf("kind %d: references %+v; want all dropped, one as the last", kind, b)
+		}
+	}
+	d.Close()
+	winner.Close()
+	c.Close()
+	l.settled()
+}

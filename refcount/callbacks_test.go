@@ -253,3 +253,41 @@ func ends(f func()) (returned bool, panicked any) {
 	})
 	return returned, panicked
 }
+
+// Whoever adds users is in the middle of something else: nobody dies in Inc or TryInc.
+func TestZero_incTellsNobody(t *testing.T) {
+	const dying, others = 500, 100
+	eachStrategy(t, func(t *testing.T, s Strategy) {
+		for _, closed := range []bool{false, true} {
+			adding, told := false, 0
+			c, _ := newCounterWith(t, s, 0, func(ref int32) {
+				told++
+				if adding {
+					t.Errorf("%d is told dead by an operation that adds users; closed handle: %t", ref, closed)
+				}
+			})
+			grow(t, c, 1, dying+others)
+			h := c.Handle()
+			if closed {
+				h.Close()
+			}
+			for ref := int32(1); ref <= dying; ref++ {
+				h.Inc(ref)
+				h.Dec(ref)
+				adding = true
+				for n := range int32(60) { // more than handles do between flushes, in all
+					h.Inc(dying + 1 + n)
+					if !h.TryInc(dying + 1 + (n+ref)%others) {
+						t.Fatal("TryInc of a live objref returns false")
+					}
+				}
+				adding = false
+			}
+			h.Close()
+			c.Barrier()
+			if told != dying {
+				t.Errorf("%d told dead of %d", told, dying)
+			}
+		}
+	})
+}

@@ -307,6 +307,7 @@ type RefcacheHandle struct {
 	left      int32                           // operations until the next flush
 	closed    bool
 	reviewing bool
+	refused   bool // memory for a cache, since the last flush
 
 	fresh refcacheQueues // came into review here
 	due   refcacheList   // to be judged
@@ -368,6 +369,12 @@ func (h *RefcacheHandle) add(ref, n int32) {
 			h.addClosed(ref, n)
 			return
 		}
+		if h.refused || h.counter.words.Arena().Charge(refcacheCacheBytes) != nil {
+			h.refused = true // not to ask each time
+			h.evict(ref, n)
+			h.tick(n)
+			return
+		}
 		h.cache = new([refcacheEntries]refcacheEntry)
 		h.counter.caches.Add(1)
 	}
@@ -379,8 +386,14 @@ func (h *RefcacheHandle) add(ref, n int32) {
 		*e = refcacheEntry{ref: ref}
 	}
 	e.delta += n
+	h.tick(n)
+}
+
+// tick flushes the handle now and then. Whoever adds users is not told of deaths, for it
+// may be in the middle of something: it leaves that to the next one that takes users off.
+func (h *RefcacheHandle) tick(n int32) {
 	if h.left--; h.left == 0 {
-		h.Flush()
+		h.flush(n < 0)
 	}
 }
 
@@ -396,10 +409,14 @@ func (h *RefcacheHandle) addClosed(ref, n int32) bool {
 		alive := h.evict(ref, n)
 		h.handOver()
 		c.advance()
-		h.takeDue()
+		if n < 0 {
+			h.takeDue()
+		}
 		return alive
 	}()
-	h.review()
+	if n < 0 {
+		h.review()
+	}
 	return alive
 }
 
@@ -449,7 +466,10 @@ func (h *RefcacheHandle) evictAll() {
 	if h.left == refcachePeriod {
 		return
 	}
-	h.left = refcachePeriod
+	h.left, h.refused = refcachePeriod, false
+	if h.cache == nil {
+		return
+	}
 	for i, e := range h.cache {
 		if e.ref != 0 {
 			h.cache[i] = refcacheEntry{}
@@ -459,9 +479,10 @@ func (h *RefcacheHandle) evictAll() {
 }
 
 // Flush implements [Handle].
-//
-// It evicts everything, and reviews what is due.
-func (h *RefcacheHandle) Flush() {
+func (h *RefcacheHandle) Flush() { h.flush(true) }
+
+// flush evicts everything, and reviews what is due if it may tell of deaths.
+func (h *RefcacheHandle) flush(tells bool) {
 	c := h.counter
 	// Ordering: before the entries are evicted: the flush must begin in its epoch.
 	epoch := c.epoch.Load()
@@ -476,9 +497,13 @@ func (h *RefcacheHandle) Flush() {
 	}
 	h.handOver()
 	c.advance()
-	h.takeDue()
+	if tells {
+		h.takeDue()
+	}
 	c.mu.Unlock()
-	h.review()
+	if tells {
+		h.review()
+	}
 }
 
 // Close implements [Handle].
@@ -492,6 +517,7 @@ func (h *RefcacheHandle) Close() {
 	if h.cache != nil {
 		h.cache = nil
 		c.caches.Add(-1)
+		c.words.Arena().Discharge(refcacheCacheBytes)
 	}
 	c.mu.Lock()
 	h.closed = true

@@ -39,7 +39,8 @@
 // # Progress
 //
 // No operation waits for another thread, but for those of [Mutex], and for the short
-// locks with which some strategies open, flush and close handles; each says so.
+// locks with which some strategies open, flush and close handles, make room in what a
+// handle has for itself, or hand an objref to its owner; each says so.
 //
 // # Limits
 //
@@ -64,12 +65,13 @@ type Strategy interface {
 // Config is what a counter is made with. The zero value works.
 type Config struct {
 	// Arena is where the counter's memory comes from; nil: one of its own, without a
-	// limit, whose memory goes when the counter is garbage.
+	// limit, whose memory goes when the counter is garbage: keep the counter reachable
+	// until the last operation of its handles has returned.
 	Arena *region.Arena
 
-	// Zero is told each objref that dies, on the goroutine whose operation found it
-	// dead, when that operation is done: it may use the same handle, or any method of
-	// the counter. A panic in it travels on; whatever else died is told before. nil:
+	// Zero is told each objref that dies, on the goroutine whose Dec, Flush, Close or
+	// Barrier found it dead, when that is done: it may use the same handle, or any method
+	// of the counter. Inc and TryInc never call it. A panic in it travels on; whatever else died is told before. nil:
 	// objrefs do not die, and a count that is 0 may rise again.
 	Zero func(ref int32)
 }

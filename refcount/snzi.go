@@ -3,6 +3,7 @@ package refcount
 import (
 	"sync"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/objhash/objhash/internal/region"
 )
@@ -31,7 +32,8 @@ import (
 // Wait-free, but for the lock with which a handle takes or gives back its leaves, or makes
 // room in them, and the loop with which Close moves a leaf. Memory: 4 bytes for each
 // objref, and up to 8 for each of the most handles that were open at a time: 4 for those up
-// to the largest objref counted there, and 4 for those that were. Good at dropping hot
+// to the largest objref counted there, and 4 for those that were; 2.1 KiB for each handle.
+// Good at dropping hot
 // objects, of which each thread has many users; bad where a thread has one at a time, for
 // then each operation goes through both levels.
 type SNZI struct{}
@@ -44,7 +46,7 @@ func (SNZI) Traits() Traits {
 	return Traits{
 		Summary: "zero or not: a leaf for each handle, which touches the shared word at 0 only (SNZI)",
 		Exact:   Never, Zero: AtOnce, Behind: countMax, OwnDec: true,
-		PerObject: 4, PerObjectHandle: 8, PerHandle: snziHandleBytes,
+		PerObject: 4, PerObjectHandle: 8, PerHandle: snziHandleBytes + int(leavesHeadBytes),
 	}
 }
 
@@ -86,7 +88,7 @@ func (c *snziCounter) Bytes() int64 {
 	defer c.mu.Unlock()
 	n := c.words.Bytes() + c.open.Load()*snziHandleBytes
 	for _, l := range c.all {
-		n += l.leaves.Bytes() + l.listed.Bytes()
+		n += leavesHeadBytes + l.leaves.Bytes() + l.listed.Bytes()
 	}
 	return n
 }
@@ -101,6 +103,9 @@ func (c *snziCounter) borrow() *snziLeaves {
 		return l
 	}
 	a := c.array.Arena()
+	if a.Charge(leavesHeadBytes) != nil {
+		return nil
+	}
 	l := &snziLeaves{leaves: region.NewArray[uint32](a), listed: region.NewArray[uint32](a)}
 	c.all = append(c.all, l)
 	return l
@@ -142,7 +147,10 @@ func (c *snziCounter) Handle() Handle {
 	return &SNZIHandle{counter: c}
 }
 
-const snziHandleBytes = 64
+const (
+	snziHandleBytes = 64
+	leavesHeadBytes = int64(unsafe.Sizeof(snziLeaves{}) + 2*unsafe.Sizeof(region.Array[uint32]{}))
+)
 
 // SNZIHandle is a handle of [SNZI].
 type SNZIHandle struct {
@@ -205,8 +213,11 @@ func (h *SNZIHandle) makeRoom(ref int32) bool {
 		return false
 	}
 	if h.own == nil {
-		h.own = h.counter.borrow()
-		h.leaves = h.own.leaves
+		own := h.counter.borrow()
+		if own == nil {
+			return false
+		}
+		h.own, h.leaves = own, own.leaves
 	}
 	ok := ref <= h.own.room || h.own.makeRoom(ref)
 	h.room = h.own.room
