@@ -25,8 +25,8 @@
 //
 // [Run] goes through the cells (profile, objects, threads) one by one. In a
 // cell it makes the workload, then does rounds; in each round every target has
-// one trial, in an order that the seed shuffles anew. The first round warms up
-// and is not counted. A trial collects garbage, makes the table, does the
+// one trial, in an order that the seed shuffles anew. The first round warms up:
+// it is not counted, so it may verify more. A trial collects garbage, makes the table, does the
 // phases, closes it; the harness times the phases that the profile says are
 // timed. What is excluded: making the workload, making and closing the table,
 // the phases that prepare, opening the workers, verification. What is
@@ -64,7 +64,8 @@
 //     keeps them, say what was encountered. Of a counter: each objref has the
 //     users that the workload leaves it, and in count-drop had them before the
 //     decrements, too; there each death is told once, and none while nothing was
-//     decremented. A target that fails is reported as failed, has no times, and
+//     decremented; the warm-up checks, too, that none is told before all decrements
+//     of its object have begun. A target that fails is reported as failed, has no times, and
 //     takes no part in later rounds of the cell.
 //   - What was measured before an interruption is in the report.
 //

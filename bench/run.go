@@ -190,7 +190,13 @@ func (r *runner) trial(ctx context.Context, w *Workload, e *entrant, tables int,
 		limited, cancel = context.WithTimeout(ctx, r.c.TrialLimit)
 	}
 	defer cancel()
-	o, err := w.Trial(limited, e.spec, tables, seed)
+	var o Outcome
+	var err error
+	if r.at.Round < warmups {
+		err = w.WarmUp(limited, e.spec, tables, seed)
+	} else {
+		o, err = w.Trial(limited, e.spec, tables, seed)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return errStopped
