@@ -52,7 +52,7 @@ func TestEveryStrategyPasses(t *testing.T) {
 				w := countingWorkload(t, profile, objects, threads)
 				for _, s := range append(refcount.All(), zeroOnly{}) {
 					spec := counterWith(s)
-					if w.Excludes(spec) != "" {
+					if w.Profile.Excludes(spec, w.Threads) != "" {
 						continue
 					}
 					name := fmt.Sprintf("strategy=%s/profile=%s/threads=%d/objects=%d", s.Name(), profile, threads, objects)
@@ -79,7 +79,7 @@ func TestEngineWithEveryStrategy(t *testing.T) {
 			for _, name := range []string{"objhash", "objhash-batch"} {
 				base, _ := target.Find(name)
 				for _, spec := range base.Variants(refcount.All()) {
-					if w.Excludes(spec) != "" {
+					if w.Profile.Excludes(spec, w.Threads) != "" {
 						continue
 					}
 					if _, err := w.Trial(t.Context(), spec, 1, 1); err != nil {
@@ -168,7 +168,7 @@ func TestExcludes(t *testing.T) {
 		{"first-pass", find("objhash/cas"), ""},
 	} {
 		w := countingWorkload(t, c.profile, 10, 2)
-		if got := w.Excludes(c.spec); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+		if got := w.Profile.Excludes(c.spec, w.Threads); !strings.Contains(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%s, %s: excluded for %q; want %q", c.profile, c.spec.Name, got, c.want)
 		}
 	}
@@ -239,7 +239,7 @@ func TestCountingFaultIsReported(t *testing.T) {
 		t.Fatalf("%d results, %d failed; want 8, 4", len(r.Results), len(r.Failed()))
 	}
 	var out bytes.Buffer
-	if err := r.WriteTable(&out, bench.DefaultAgainst); err != nil {
+	if err := r.WriteTable(&out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"FAILED", "failed: counter/loses an increment: ", "failed: counter/tells a death twice: ",
