@@ -48,13 +48,16 @@ func ChooseTargets(names []string) (chosen []target.Spec, err error) {
 
 func chooseTarget(name string) ([]target.Spec, error) {
 	plain, strategy, with := strings.Cut(name, "/")
-	all := target.All()
-	if with {
-		all = takers()
+	if slices.ContainsFunc(refcount.All(), func(s refcount.Strategy) bool { return s.Name() == name }) {
+		return nil, fmt.Errorf("%w: %q is a strategy, no target; did you mean %q?", ErrChoice, name, "counter/"+name)
 	}
-	specs, err := choose("target", []string{plain}, all, func(s target.Spec) string { return s.Name })
+	specs, err := choose("target", []string{plain}, target.All(), func(s target.Spec) string { return s.Name })
 	if err != nil || !with {
 		return specs, err
+	}
+	specs = slices.DeleteFunc(specs, func(s target.Spec) bool { return s.WithStrategy == nil })
+	if len(specs) == 0 {
+		return nil, fmt.Errorf("%w: target %q: %s takes no strategy; those that do are %s", ErrChoice, name, plain, takers())
 	}
 	strategies, err := ChooseStrategies([]string{strategy})
 	if err != nil {
@@ -67,9 +70,15 @@ func chooseTarget(name string) ([]target.Spec, error) {
 	return variants, nil
 }
 
-// takers returns the targets that take a strategy.
-func takers() []target.Spec {
-	return slices.DeleteFunc(target.All(), func(s target.Spec) bool { return s.WithStrategy == nil })
+// takers names the targets that take a strategy.
+func takers() string {
+	var names []string
+	for _, s := range target.All() {
+		if s.WithStrategy != nil {
+			names = append(names, s.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 // choose finds all names; "all" and no name at all stand for everything.
@@ -142,7 +151,10 @@ func slips(a, b string) int {
 func ParseCounts(what string, words []string, most int) (counts []int, err error) {
 	for _, word := range words {
 		n, err := parseCount(word)
-		if err != nil || n < 1 || n > float64(most) || n != math.Trunc(n) {
+		if n > float64(most) {
+			return nil, fmt.Errorf("%w: %q is too large a number of %s; want at most %s", ErrChoice, word, what, grouped(most))
+		}
+		if err != nil || n < 1 || n != math.Trunc(n) {
 			return nil, fmt.Errorf("%w: %q is no number of %s; want a whole number from 1 to %s, like 1000000, 1_000_000, 1e6 or 10k",
 				ErrChoice, word, what, grouped(most))
 		}
@@ -170,8 +182,9 @@ func parseCount(word string) (float64, error) {
 	return n * scale, err
 }
 
-// The largest numbers a run accepts.
+// The largest numbers a run accepts. Each thread is one of the operating system's, of which
+// Go ends a program that has more than 10,000.
 const (
-	ThreadsMax = 100_000
+	ThreadsMax = 4096
 	TrialsMax  = 10_000
 )

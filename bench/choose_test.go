@@ -15,6 +15,10 @@ func TestParseCounts(t *testing.T) {
 	if want := []int{1e6, 1e4, 2e6, 7, 1500}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("got %v, %v; want %v", got, err, want)
 	}
+	_, err = bench.ParseCounts("threads", []string{"100000"}, bench.ThreadsMax)
+	if !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), "too large a number of threads; want at most 4,096") {
+		t.Errorf("too many threads: %v", err)
+	}
 	for _, word := range []string{"", "0", "-1", "x", "k", "1.5", "1e99", "inf", "NaN", "0x10", "1 000", "10kk", "600M"} {
 		_, err := bench.ParseCounts("objects", []string{word}, 1<<29)
 		if !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), "number of objects") {

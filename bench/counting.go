@@ -188,8 +188,8 @@ func (o *openHandles) close() {
 	o.all = nil
 }
 
-// count does the workload on one counter.
-func (w *Workload) count(ctx context.Context, spec target.Spec, _ uint64, size bool) (o Outcome, err error) {
+// count does the workload on one counter. Watching its deaths slows it down.
+func (w *Workload) count(ctx context.Context, spec target.Spec, size, watch bool) (o Outcome, err error) {
 	before := liveHeap()
 	arena := region.NewArena(nil)
 	defer arena.Close()
@@ -198,6 +198,10 @@ func (w *Workload) count(ctx context.Context, spec target.Spec, _ uint64, size b
 	if w.Profile.has(Uncount) {
 		t.deaths = &deaths{told: make([]atomic.Int32, w.Objects+1)}
 		config.Zero = t.deaths.tell
+		if watch {
+			t.deaths.pending = make([]atomic.Int32, w.Objects+1)
+			config.Zero = t.deaths.tellWatched
+		}
 	}
 	if t.counter, err = spec.NewCounter(config); err != nil {
 		return o, fmt.Errorf("new: %w", err)
@@ -255,6 +259,7 @@ func (t *counting) phase(ctx context.Context, ph *phaseOps) (elapsed time.Durati
 		if n := t.deaths.sum(); n > 0 {
 			return 0, fmt.Errorf("%s told of objects that have users", plural(n, "death"))
 		}
+		t.deaths.expect(ph.parts)
 	}
 	run, err := ph.run(ctx, func(thread int) (worker, error) { return t.worker(ph, thread), nil })
 	return run.elapsed, err
@@ -305,6 +310,12 @@ func (t *counting) worker(ph *phaseOps, thread int) worker {
 			decAll(h, p.refs)
 			return 0, nil
 		}
+		if t.deaths.pending != nil {
+			do = func(p part) (int, error) {
+				t.deaths.decAll(h, p.refs)
+				return 0, nil
+			}
+		}
 	}
 	return worker{do: do, close: nothing}
 }
@@ -344,6 +355,12 @@ func (t *counting) verify(users []int32) error {
 type deaths struct {
 	told    []atomic.Int32 // by objref
 	strange atomic.Int32   // an objref that is none of the workload's; 0: there was none
+
+	// pending are the decrements that have not begun, by objref; nil: they are not
+	// watched. early is an objref whose death was told while it had some; 0: there was
+	// none.
+	pending []atomic.Int32
+	early   atomic.Int32
 }
 
 func (d *deaths) tell(ref int32) {
@@ -354,6 +371,33 @@ func (d *deaths) tell(ref int32) {
 	d.told[ref].Add(1)
 }
 
+func (d *deaths) tellWatched(ref int32) {
+	if ref > 0 && int(ref) < len(d.pending) && d.pending[ref].Load() > 0 {
+		d.early.Store(ref)
+	}
+	d.tell(ref)
+}
+
+// expect notes the decrements that are about to come, if they are watched.
+func (d *deaths) expect(parts []part) {
+	if d.pending == nil {
+		return
+	}
+	for _, p := range parts {
+		for _, ref := range p.refs {
+			d.pending[ref].Add(1)
+		}
+	}
+}
+
+// decAll is the loop of the same name for decrements that are watched.
+func (d *deaths) decAll(h refcount.Handle, refs []int32) {
+	for _, ref := range refs {
+		d.pending[ref].Add(-1)
+		h.Dec(ref)
+	}
+}
+
 func (d *deaths) sum() (n int) {
 	for i := range d.told {
 		n += int(d.told[i].Load())
@@ -361,10 +405,13 @@ func (d *deaths) sum() (n int) {
 	return n
 }
 
-// verify checks that what died, and nothing else, was told once.
+// verify checks that what died, and nothing else, was told once, and not too early.
 func (d *deaths) verify(users []int32) error {
 	if ref := d.strange.Load(); ref != 0 {
 		return fmt.Errorf("the death of objref %d was told, which was never counted", ref)
+	}
+	if ref := d.early.Load(); ref != 0 {
+		return fmt.Errorf("the death of objref %d was told while it had users", ref)
 	}
 	for i, n := range users {
 		want := int32(0)

@@ -52,10 +52,13 @@ func TestEveryStrategyPasses(t *testing.T) {
 				w := countingWorkload(t, profile, objects, threads)
 				for _, s := range append(refcount.All(), zeroOnly{}) {
 					spec := counterWith(s)
-					if w.Excludes(spec) != "" {
+					if w.Profile.Excludes(spec, w.Threads) != "" {
 						continue
 					}
 					name := fmt.Sprintf("strategy=%s/profile=%s/threads=%d/objects=%d", s.Name(), profile, threads, objects)
+					if err := w.WarmUp(t.Context(), spec, 1, 1); err != nil {
+						t.Errorf("%s, warm-up: %v", name, err)
+					}
 					o, err := w.Trial(t.Context(), spec, 1, 1)
 					if err != nil {
 						t.Errorf("%s: %v", name, err)
@@ -76,7 +79,7 @@ func TestEngineWithEveryStrategy(t *testing.T) {
 			for _, name := range []string{"objhash", "objhash-batch"} {
 				base, _ := target.Find(name)
 				for _, spec := range base.Variants(refcount.All()) {
-					if w.Excludes(spec) != "" {
+					if w.Profile.Excludes(spec, w.Threads) != "" {
 						continue
 					}
 					if _, err := w.Trial(t.Context(), spec, 1, 1); err != nil {
@@ -165,7 +168,7 @@ func TestExcludes(t *testing.T) {
 		{"first-pass", find("objhash/cas"), ""},
 	} {
 		w := countingWorkload(t, c.profile, 10, 2)
-		if got := w.Excludes(c.spec); !strings.Contains(got, c.want) || c.want == "" && got != "" {
+		if got := w.Profile.Excludes(c.spec, w.Threads); !strings.Contains(got, c.want) || c.want == "" && got != "" {
 			t.Errorf("%s, %s: excluded for %q; want %q", c.profile, c.spec.Name, got, c.want)
 		}
 	}
@@ -197,6 +200,7 @@ func TestCountingVerificationCatches(t *testing.T) {
 		{deathNever, "count-drop", `^the death of objref \d+, with 0 users, was told 0 times$`},
 		{deathOfNone, "count-drop", `^the death of objref -7 was told, which was never counted$`},
 		{deathEarly, "count-drop", `^phase "uncount": 1 death told of objects that have users$`},
+		{deathAtFirst, "count-drop", `^the death of objref \d+ was told while it had users$`},
 		{countPanics, "count-private count-10k-tasks count-drop", "planted panic"},
 		{countNew, "count-hot", "^new: planted error$"},
 		{countGrow, "count-hot", "^making room: planted error$"},
@@ -205,7 +209,7 @@ func TestCountingVerificationCatches(t *testing.T) {
 			for _, threads := range []int{1, 2, 8} {
 				name := fmt.Sprintf("fault=%s/profile=%s/threads=%d", strings.ReplaceAll(string(c.fault), " ", "-"), profile, threads)
 				t.Run(name, func(t *testing.T) {
-					_, err := countingWorkload(t, profile, 1000, threads).Trial(t.Context(), counterWith(faultyCounting{c.fault}), 1, 1)
+					err := countingWorkload(t, profile, 1000, threads).WarmUp(t.Context(), counterWith(faultyCounting{c.fault}), 1, 1)
 					if err == nil {
 						t.Fatal("verification did not notice")
 					}
@@ -222,7 +226,7 @@ func TestCountingVerificationCatches(t *testing.T) {
 func TestCountingFaultIsReported(t *testing.T) {
 	c := bench.Config{
 		Profiles:   []bench.Profile{countingProfile(t, "count-zipf"), countingProfile(t, "count-drop")},
-		Strategies: []refcount.Strategy{refcount.Atomic{}, faultyCounting{deathTwice}, faultyCounting{countLoses}},
+		Strategies: []refcount.Strategy{refcount.Atomic{}, faultyCounting{deathTwice}, faultyCounting{countLoses}, faultyCounting{deathAtFirst}},
 		Objects:    []int{1000}, Threads: []int{2}, Trials: 2, Seed: 1,
 	}
 	counter, _ := target.Find("counter")
@@ -231,14 +235,15 @@ func TestCountingFaultIsReported(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if len(r.Results) != 6 || len(r.Failed()) != 3 {
-		t.Fatalf("%d results, %d failed; want 6, 3", len(r.Results), len(r.Failed()))
+	if len(r.Results) != 8 || len(r.Failed()) != 4 {
+		t.Fatalf("%d results, %d failed; want 8, 4", len(r.Results), len(r.Failed()))
 	}
 	var out bytes.Buffer
-	if err := r.WriteTable(&out, bench.DefaultAgainst); err != nil {
+	if err := r.WriteTable(&out); err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{"FAILED", "failed: counter/loses an increment: ", "failed: counter/tells a death twice: ", "x counter/atomic"} {
+	for _, want := range []string{"FAILED", "failed: counter/loses an increment: ", "failed: counter/tells a death twice: ",
+		"failed: counter/tells a death at the first decrement: the death of objref", "x counter/atomic"} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("the table does not say %q:\n%s", want, out.String())
 		}
@@ -304,6 +309,7 @@ const (
 	deathNever       countFault = "does not tell a death"
 	deathOfNone      countFault = "tells a death of nobody"
 	deathEarly       countFault = "tells a death while there are users"
+	deathAtFirst     countFault = "tells a death at the first decrement"
 )
 
 // faultyCounting is refcount.Atomic with one planted fault.
@@ -331,6 +337,7 @@ type faultyCounter struct {
 	zero               func(int32)
 	incs, decs, deaths atomic.Int64
 	readings           atomic.Int64
+	toldEarly          atomic.Int32
 	grown              int32
 }
 
@@ -339,7 +346,7 @@ func (c *faultyCounter) at(f countFault, count int64) bool { return c.fault == f
 
 func (c *faultyCounter) died(ref int32) {
 	n := c.deaths.Add(1)
-	if c.at(deathNever, n) {
+	if c.at(deathNever, n) || c.toldEarly.Load() == ref {
 		return
 	}
 	c.zero(ref)
@@ -398,6 +405,9 @@ func (h faultyHandle) Dec(ref int32) {
 		return
 	case h.c.at(uncountNeighbour, n):
 		ref++
+	case h.c.fault == deathAtFirst && n == 1:
+		h.c.toldEarly.Store(ref)
+		h.c.zero(ref)
 	}
 	h.Handle.Dec(ref)
 }

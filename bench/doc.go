@@ -25,10 +25,10 @@
 //
 // [Run] goes through the cells (profile, objects, threads) one by one. In a
 // cell it makes the workload, then does rounds; in each round every target has
-// one trial, in an order that the seed shuffles anew. The first round warms up
-// and is not counted. A trial collects garbage, makes the table, does the
-// phases, closes it; the harness times the phases that the profile says are
-// timed. What is excluded: making the workload, making and closing the table,
+// one trial, in an order that the seed shuffles anew. The first round warms up:
+// it is not counted, so it verifies more. A trial collects garbage, makes the
+// table, does the phases, closes it; the harness times the phases that the
+// profile says are timed. What is excluded: making the workload, making and closing the table,
 // the phases that prepare, opening the workers, verification. What is
 // included: closing the workers, since that makes visible what they kept back.
 //
@@ -64,8 +64,9 @@
 //     keeps them, say what was encountered. Of a counter: each objref has the
 //     users that the workload leaves it, and in count-drop had them before the
 //     decrements, too; there each death is told once, and none while nothing was
-//     decremented. A target that fails is reported as failed, has no times, and
-//     takes no part in later rounds of the cell.
+//     decremented; the warm-up checks, too, that none is told before all decrements
+//     of its object have begun. A target that fails is reported as failed, has no
+//     times, and takes no part in later rounds of the cell.
 //   - What was measured before an interruption is in the report.
 //
 // # Statistics
@@ -96,9 +97,11 @@
 // while; a target that maps its memory gets untouched pages each time and pays
 // for the faults.
 //
-// With more threads than processors, the end of a phase is that of the thread that the
-// system woke last. A phase that is short, as closing a few handles is, takes longer for
-// that, with all targets alike. count-verdict is on one thread once the users are counted.
+// Each thread of a trial is one of the operating system's, so there are at most
+// [ThreadsMax]. With more of them than processors, threads take turns, and the end of a
+// phase is that of the thread that the system woke last. A phase that is short, as closing
+// a few handles is, takes longer for that, with all targets alike. count-verdict is on one
+// thread once the users are counted.
 //
 // What a trial writes beside the table, one objref per operation, passes
 // through the caches in order and is part of the time of every target alike.

@@ -34,8 +34,7 @@ type RunOptions struct {
 	JSON  string // file to keep the report in; "": none
 	Trace string // file of the trace to replay; "": the one that is embedded
 
-	// Against is the target that others are compared with.
-	Against string
+	Against string // see Config
 
 	TrialLimit time.Duration // see Config
 	Command    string        // see Config
@@ -48,10 +47,13 @@ func DefaultProfiles() []string {
 }
 
 // Run does the run and keeps the report in the file. The report is nil if the
-// options are wrong, with an error that wraps ErrChoice if it is the person's
-// to correct. A target that failed verification is an error, too.
+// options are wrong, or no target can do any of it. An error that is the person's to
+// correct wraps ErrChoice. A target that failed verification is an error, too.
 func (o RunOptions) Run(ctx context.Context, tell func(Progress)) (*Report, error) {
 	c, err := o.config()
+	if err == nil {
+		err = c.feasible()
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -65,6 +67,9 @@ func (o RunOptions) Run(ctx context.Context, tell func(Progress)) (*Report, erro
 		c.Save, save = f.SaveSoon, f.Save
 	}
 	report, err := Run(ctx, c)
+	if err == nil && len(report.Results) == 0 {
+		err = fmt.Errorf("%w: no target is done within the trial limit of %s", ErrChoice, o.TrialLimit)
+	}
 	return report, errors.Join(err, save(report), report.failure())
 }
 
@@ -77,7 +82,7 @@ func (r *Report) failure() error {
 }
 
 func (o RunOptions) config() (c Config, err error) {
-	c = Config{Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Command: o.Command}
+	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Command: o.Command}
 	if len(o.Profiles) == 0 {
 		o.Profiles = DefaultProfiles()
 	}
@@ -90,10 +95,11 @@ func (o RunOptions) config() (c Config, err error) {
 	if c.Strategies, err = o.strategies(c.Targets); err != nil {
 		return c, err
 	}
-	if o.Against != "" {
-		if _, err = ChooseTargets([]string{o.Against}); err != nil {
-			return c, fmt.Errorf("to compare against: %w", err)
-		}
+	if len(o.Targets) == 0 || slices.Equal(o.Targets, []string{"all"}) {
+		c.Targets = nil // nobody asked for any of them by its name
+	}
+	if err = o.against(); err != nil {
+		return c, fmt.Errorf("to compare against: %w", err)
 	}
 	if c.Objects, err = ParseCounts("objects", o.Objects, ObjectsMax); err != nil {
 		return c, err
@@ -118,15 +124,33 @@ func (o RunOptions) strategies(targets []target.Spec) ([]refcount.Strategy, erro
 		return nil, nil
 	}
 	strategies, err := ChooseStrategies(o.Strategies)
-	if err == nil && !slices.ContainsFunc(targets, func(s target.Spec) bool { return s.WithStrategy != nil }) {
-		var names []string
-		for _, s := range takers() {
-			names = append(names, s.Name)
-		}
-		err = fmt.Errorf("%w: strategies are for the targets %s, by their plain names; none is among %s",
-			ErrChoice, strings.Join(names, ", "), strings.Join(o.Targets, ", "))
+	if err != nil {
+		return nil, err
 	}
-	return strategies, err
+	var why []string
+	for _, t := range targets {
+		switch {
+		case t.WithStrategy != nil:
+			return strategies, nil
+		case t.Strategy != "":
+			why = append(why, t.Name+" has its own")
+		default:
+			why = append(why, t.Name+" takes none")
+		}
+	}
+	return nil, fmt.Errorf("%w: no target takes the strategy %s: %s; those that do are %s, by their plain names",
+		ErrChoice, strings.Join(o.Strategies, ", "), strings.Join(why, ", "), takers())
+}
+
+func (o RunOptions) against() error {
+	if o.Against == "" {
+		return nil
+	}
+	specs, err := ChooseTargets([]string{o.Against})
+	if err == nil && (len(specs) > 1 || specs[0].Counts && specs[0].Strategy == "") {
+		err = fmt.Errorf("%w: %q stands for several; name one, like %s", ErrChoice, o.Against, counterAgainst)
+	}
+	return err
 }
 
 func (o RunOptions) loadTrace(c *Config) (err error) {

@@ -287,7 +287,7 @@ func Profiles() []Profile {
 		},
 		{
 			Name:    "count-verdict",
-			Summary: "from the last of 8 users per object to the exact count of each: handles closed, barrier, reading",
+			Summary: "from the last of 8 users per object to the exact count of each, which is an operation: handles closed, barrier, reading",
 			Objects: defaultObjects,
 			Phases: []Phase{
 				{Name: "count", Op: Count, Draw: Each, PerObject: 8}, {Name: "verdict", Op: Verdict, Timed: true},
@@ -297,7 +297,7 @@ func Profiles() []Profile {
 			// The passes are cut one after the other, so that up to 8 threads share
 			// each object.
 			Name:    "count-drop",
-			Summary: "the 8 users of each object, counted by several threads, go again until every death has been told",
+			Summary: "the 8 users of each object, counted by several threads, go again until every death has been told; an operation is a decrement",
 			Objects: defaultObjects,
 			Phases: []Phase{
 				{Name: "count", Op: Count, Draw: Each, PerObject: 8},

@@ -20,7 +20,8 @@ type Report struct {
 	Schema  string      `json:"schema"`
 	Command string      `json:"command,omitempty"`
 	Seed    uint64      `json:"seed"`
-	Trace   string      `json:"trace,omitempty"` // what replay replayed
+	Against string      `json:"against,omitempty"` // what the person wanted the others compared with
+	Trace   string      `json:"trace,omitempty"`   // what replay replayed
 	Unit    string      `json:"unit"`
 	Env     machine.Env `json:"env"`
 	Results []*Result   `json:"results"`
@@ -64,6 +65,12 @@ type Result struct {
 	sampleBytes []float64
 }
 
+// counts says whether it is of a profile for counters.
+func (res *Result) counts() bool {
+	p, ok := FindProfile(res.Profile)
+	return ok && p.counts()
+}
+
 // Where a figure of bytes comes from.
 const (
 	BytesOwn  = "own account"
@@ -72,11 +79,12 @@ const (
 
 // Skipped is a target that a cell was not measured with.
 type Skipped struct {
-	Profile string `json:"profile"`
-	Target  string `json:"target"`
-	Objects int    `json:"objects"`
-	Threads int    `json:"threads"`
-	Reason  string `json:"reason"`
+	Profile  string `json:"profile"`
+	Target   string `json:"target"`
+	Strategy string `json:"strategy,omitempty"`
+	Objects  int    `json:"objects"`
+	Threads  int    `json:"threads"`
+	Reason   string `json:"reason"`
 }
 
 // Failed returns the results whose target was wrong.

@@ -18,11 +18,18 @@ import (
 // threads is a cell, and in each cell all targets are compared.
 type Config struct {
 	Profiles []Profile
-	Targets  []target.Spec
+
+	// Targets are those that are compared; empty: all, without a word about counters
+	// where tables are measured, or the other way round.
+	Targets []target.Spec
 
 	// Strategies are what targets that take one count users with; empty: see
 	// [target.Spec.Variants].
 	Strategies []refcount.Strategy
+
+	// Against is the target that the others are compared with where it was measured;
+	// "": see [DefaultAgainst].
+	Against string
 
 	Objects []int // empty: each profile's own
 	Threads []int
@@ -72,7 +79,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		start: time.Now(),
 		watch: machine.NewWatch(),
 		report: &Report{
-			Schema: Schema, Command: c.Command, Seed: c.Seed, Trace: c.TraceName, Unit: Unit,
+			Schema: Schema, Command: c.Command, Seed: c.Seed, Against: c.Against, Trace: c.TraceName, Unit: Unit,
 			Env: machine.Read(), Results: []*Result{},
 		},
 	}
@@ -108,14 +115,14 @@ type cell struct {
 	threads int
 }
 
-func (r *runner) plan() (cells []cell) {
-	for _, p := range r.c.Profiles {
-		sizes := r.c.Objects
+func (c *Config) plan() (cells []cell) {
+	for _, p := range c.Profiles {
+		sizes := c.Objects
 		if p.recorded() || p.OneSize || len(sizes) == 0 {
 			sizes = []int{p.Objects}
 		}
 		for _, n := range sizes {
-			for _, t := range r.c.Threads {
+			for _, t := range c.Threads {
 				cells = append(cells, cell{p, n, t})
 			}
 		}
@@ -123,8 +130,54 @@ func (r *runner) plan() (cells []cell) {
 	return cells
 }
 
+// feasible says why no target can take part in any cell, if none can.
+func (c *Config) feasible() error {
+	var skipped []Skipped
+	for _, cell := range c.plan() {
+		in, out := c.entrants(cell)
+		if len(in) > 0 {
+			return nil
+		}
+		skipped = append(skipped, out...)
+	}
+	return fmt.Errorf("%w: nothing to measure\n%s", ErrChoice, joinSkipped(skipped))
+}
+
+// entrants decides which targets take part in a cell.
+func (c *Config) entrants(in cell) (specs []target.Spec, out []Skipped) {
+	targets := c.Targets
+	if len(targets) == 0 {
+		targets = slices.DeleteFunc(target.All(), func(s target.Spec) bool { return s.Counts != in.profile.counts() })
+	}
+	met := map[string]bool{} // a target may be named by itself and by its strategy
+	for _, s := range targets {
+		variants := []target.Spec{s}
+		if in.profile.Excludes(s, in.threads) == "" {
+			variants = s.Variants(c.Strategies)
+		}
+		for _, v := range variants {
+			why := in.profile.Excludes(v, in.threads)
+			switch {
+			case met[v.Name]:
+			case why != "":
+				out = append(out, in.skip(v, why))
+			default:
+				specs = append(specs, v)
+			}
+			met[v.Name] = true
+		}
+	}
+	return specs, out
+}
+
+func (c *cell) skip(s target.Spec, reason string) Skipped {
+	return Skipped{
+		Profile: c.profile.Name, Target: s.Name, Strategy: s.Strategy, Objects: c.objects, Threads: c.threads, Reason: reason,
+	}
+}
+
 func (r *runner) cells(ctx context.Context) error {
-	cells := r.plan()
+	cells := r.c.plan()
 	for i, c := range cells {
 		r.at = Progress{
 			Cell: i + 1, Cells: len(cells), Profile: c.profile.Name, Objects: c.objects, Threads: c.threads,
@@ -160,9 +213,19 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	if ctx.Err() != nil {
 		return errStopped
 	}
+	c.objects = w.Objects
 	r.at.Objects, r.at.MakingWorkload = w.Objects, false
 	tables := tablesPerTrial(w.Ops())
-	entrants := r.entrants(w, tables)
+	specs, skipped := r.c.entrants(c)
+	r.report.Skipped = append(r.report.Skipped, skipped...)
+	entrants := make([]entrant, len(specs))
+	for i, s := range specs {
+		entrants[i] = entrant{spec: s, result: &Result{
+			Profile: c.profile.Name, Target: s.Name, Strategy: s.Strategy, Objects: c.objects, Threads: c.threads,
+			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables,
+		}}
+		r.report.Results = append(r.report.Results, entrants[i].result)
+	}
 
 	// Rounds of different cells have different orders and hash seeds.
 	rng := rand.New(rand.NewPCG(r.c.Seed, uint64(r.at.Cell)<<32))
@@ -174,7 +237,7 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			e := &entrants[i]
 			r.at.Target = e.spec.Name
 			r.tell()
-			if err := r.trial(ctx, w, e, tables, trialSeed); err != nil {
+			if err := r.trial(ctx, c, w, e, trialSeed); err != nil {
 				return err
 			}
 		}
@@ -184,18 +247,25 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 }
 
 // trial does one trial of the present round and records what came of it.
-func (r *runner) trial(ctx context.Context, w *Workload, e *entrant, tables int, seed uint64) error {
+func (r *runner) trial(ctx context.Context, c cell, w *Workload, e *entrant, seed uint64) error {
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if r.at.Round < warmups && e.spec.FixedSize && r.c.TrialLimit > 0 {
 		limited, cancel = context.WithTimeout(ctx, r.c.TrialLimit)
 	}
 	defer cancel()
-	o, err := w.Trial(limited, e.spec, tables, seed)
+	var o Outcome
+	var err error
+	if r.at.Round < warmups {
+		err = w.WarmUp(limited, e.spec, e.result.Tables, seed)
+	} else {
+		o, err = w.Trial(limited, e.spec, e.result.Tables, seed)
+	}
 	switch {
 	case ctx.Err() != nil:
 		return errStopped
 	case limited.Err() != nil:
-		r.skip(w, e.spec, fmt.Sprintf("its size is fixed, and a trial with so many objects takes longer than the trial limit of %s", r.c.TrialLimit))
+		why := fmt.Sprintf("its size is fixed, and a trial with so many objects takes longer than the trial limit of %s", r.c.TrialLimit)
+		r.report.Skipped = append(r.report.Skipped, c.skip(e.spec, why))
 		r.report.Results = slices.DeleteFunc(r.report.Results, func(res *Result) bool { return res == e.result })
 		e.skipped = true
 	case err != nil:
@@ -204,38 +274,6 @@ func (r *runner) trial(ctx context.Context, w *Workload, e *entrant, tables int,
 		e.result.add(o)
 	}
 	return r.save()
-}
-
-// entrants decides which targets take part, and makes their results.
-func (r *runner) entrants(w *Workload, tables int) (entrants []entrant) {
-	for _, spec := range r.c.Targets {
-		if why := w.Excludes(spec); why != "" {
-			r.skip(w, spec, why)
-			continue
-		}
-		for _, v := range spec.Variants(r.c.Strategies) {
-			if slices.ContainsFunc(entrants, func(e entrant) bool { return e.spec.Name == v.Name }) {
-				continue // named by itself and by its strategy
-			}
-			if why := w.Excludes(v); why != "" {
-				r.skip(w, v, why)
-				continue
-			}
-			res := &Result{
-				Profile: w.Profile.Name, Target: v.Name, Strategy: v.Strategy, Objects: w.Objects, Threads: w.Threads,
-				Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables,
-			}
-			r.report.Results = append(r.report.Results, res)
-			entrants = append(entrants, entrant{spec: v, result: res})
-		}
-	}
-	return entrants
-}
-
-func (r *runner) skip(w *Workload, spec target.Spec, reason string) {
-	r.report.Skipped = append(r.report.Skipped, Skipped{
-		Profile: w.Profile.Name, Target: spec.Name, Objects: w.Objects, Threads: w.Threads, Reason: reason,
-	})
 }
 
 // tablesPerTrial spreads a trial over so many tables that it has enough

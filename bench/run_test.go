@@ -39,7 +39,7 @@ func TestEveryTargetPasses(t *testing.T) {
 				t.Fatal(err)
 			}
 			for _, spec := range target.All() {
-				if w.Excludes(spec) != "" || spec.Counts {
+				if w.Profile.Excludes(spec, w.Threads) != "" || spec.Counts {
 					continue
 				}
 				o, err := w.Trial(t.Context(), spec, 1, 1)
@@ -104,7 +104,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	var out bytes.Buffer
-	if err := r.WriteTable(&out, "xsync4"); err != nil {
+	if err := r.WriteTable(&out); err != nil {
 		t.Fatal(err)
 	}
 	for _, want := range []string{"x xsync4", "FAILED", "failed: faulty: ", "skipped: baseline: serves at most 1 thread", "smallest..largest"} {
@@ -207,7 +207,7 @@ func TestTrialLimit(t *testing.T) {
 func TestReportJSON(t *testing.T) {
 	bytesPerObject := 17.5
 	r := &bench.Report{
-		Schema: bench.Schema, Command: "crbench run", Seed: 1, Unit: bench.Unit,
+		Schema: bench.Schema, Command: "crbench run", Seed: 1, Against: "xsync4", Unit: bench.Unit,
 		Env: machine.Env{Go: "go1.26", CPU: "a CPU", Cores: 2, GOMAXPROCS: 2, GOGC: 100, Revision: "unknown"},
 		Results: []*bench.Result{
 			{
@@ -224,7 +224,10 @@ func TestReportJSON(t *testing.T) {
 				Distinct: 1000, Tables: 1,
 			},
 		},
-		Skipped: []bench.Skipped{{Profile: "lookup-hit", Target: "baseline", Objects: 1000, Threads: 2, Reason: "serves at most 1 thread"}},
+		Skipped: []bench.Skipped{
+			{Profile: "lookup-hit", Target: "baseline", Objects: 1000, Threads: 2, Reason: "serves at most 1 thread"},
+			{Profile: "lookup-hit", Target: "objhash/plain", Strategy: "plain", Objects: 1000, Threads: 2, Reason: "serves at most 1 thread"},
+		},
 	}
 	var got bytes.Buffer
 	if err := r.WriteJSON(&got); err != nil {
@@ -300,6 +303,11 @@ func TestWriteList(t *testing.T) {
 	for _, section := range []string{"Targets:", "Strategies:", "Profiles:"} {
 		if !strings.Contains(out.String(), section) {
 			t.Errorf("no %s in\n%s", section, out.String())
+		}
+	}
+	for _, fact := range []string{"default strategy: log", "the exact count of each, which is an operation", "an operation is a decrement"} {
+		if !strings.Contains(out.String(), fact) {
+			t.Errorf("does not say %q:\n%s", fact, out.String())
 		}
 	}
 	names := regexp.MustCompile(`(?m)^  ([a-z0-9-]+)  +\S`).FindAllStringSubmatch(out.String(), -1)

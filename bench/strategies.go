@@ -8,10 +8,6 @@ import (
 	"github.com/jedib0t/go-pretty/v6/text"
 )
 
-// counterAgainst is the target that counters are compared with where the one that a
-// person named was not measured, for tables do not count by objref.
-const counterAgainst = "counter/atomic"
-
 // The profiles of which the comparison of strategies shows more than ns/op.
 const (
 	privateProfile = "count-private"
@@ -21,11 +17,11 @@ const (
 
 // strategies writes a table for each number of threads: what every strategy did under
 // every profile that counts by objref. One strategy alone needs no such table.
-func (p *printer) strategies(r *Report) {
+func (p *printer) strategies(results []*Result) {
 	byThreads := map[int][]*Result{}
 	var threads []int
-	for _, res := range r.Results {
-		if profile, ok := FindProfile(res.Profile); !ok || !profile.counts() {
+	for _, res := range results {
+		if !res.counts() {
 			continue
 		}
 		if !slices.Contains(threads, res.Threads) {
@@ -39,7 +35,9 @@ func (p *printer) strategies(r *Report) {
 			continue
 		}
 		p.printf("\nstrategies of counting, %s: ns/op\n%s\n", plural(n, "thread"), m.render())
-		p.printf("  bytes/object: %s\n", m.bytes.describe())
+		if m.bytes != nil {
+			p.printf("  bytes/object: %s\n", m.bytes.describe())
+		}
 		if m.tasks != nil {
 			p.printf("  bytes with handles: %s: all memory while each task has a handle open\n", m.tasks.describe())
 		}
@@ -54,7 +52,7 @@ type matrix struct {
 	strategies []string
 	columns    []*column
 
-	// Columns that are shown twice; bytes is the first of count-private, or of all.
+	// Columns that are shown twice, of the largest size; nil: not measured.
 	bytes, tasks, verdict *column
 }
 
@@ -80,19 +78,17 @@ func newMatrix(results []*Result) *matrix {
 		}
 		m.columns[i].results[res.Strategy] = res
 	}
-	m.tasks, m.verdict = m.first(tasksProfile), m.first(verdictProfile)
-	if m.bytes = m.first(privateProfile); m.bytes == nil {
-		m.bytes = m.columns[0]
-	}
+	m.bytes, m.tasks, m.verdict = m.largest(privateProfile), m.largest(tasksProfile), m.largest(verdictProfile)
 	return m
 }
 
-func (m *matrix) first(profile string) *column {
-	i := slices.IndexFunc(m.columns, func(c *column) bool { return c.profile == profile })
-	if i < 0 {
-		return nil
+func (m *matrix) largest(profile string) (largest *column) {
+	for _, c := range m.columns {
+		if c.profile == profile && (largest == nil || c.objects > largest.objects) {
+			largest = c
+		}
 	}
-	return m.columns[i]
+	return largest
 }
 
 func (c *column) describe() string {
@@ -114,7 +110,9 @@ func (m *matrix) render() string {
 	for _, c := range m.columns {
 		header = append(header, m.header(c))
 	}
-	header = append(header, "bytes/object")
+	if m.bytes != nil {
+		header = append(header, "bytes/object")
+	}
 	if m.tasks != nil {
 		header = append(header, "bytes with handles")
 	}
@@ -133,9 +131,11 @@ func (m *matrix) row(strategy string) table.Row {
 	for _, c := range m.columns {
 		row = append(row, c.figure(strategy, func(res *Result) string { return digits(res.NsPerOp.Median) }))
 	}
-	row = append(row, m.bytes.figure(strategy, func(res *Result) string {
-		return fmt.Sprintf("%.1f", *res.BytesPerObject)
-	}))
+	if m.bytes != nil {
+		row = append(row, m.bytes.figure(strategy, func(res *Result) string {
+			return fmt.Sprintf("%.1f", *res.BytesPerObject)
+		}))
+	}
 	if m.tasks != nil {
 		row = append(row, m.tasks.figure(strategy, func(res *Result) string {
 			return grouped(int64(*res.BytesPerObject*float64(res.Distinct) + 0.5))

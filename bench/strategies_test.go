@@ -7,16 +7,18 @@ import (
 	"github.com/objhash/objhash/bench"
 )
 
+// result is a made-up one of a bare counter.
+func result(profile, strategy string, objects, threads int, ns, bytes float64) *bench.Result {
+	return &bench.Result{
+		Profile: profile, Target: "counter/" + strategy, Strategy: strategy, Objects: objects, Threads: threads,
+		Ops: 2 * objects, Tables: 2, Distinct: objects, Verified: true,
+		NsPerOp: &bench.Interval{Median: ns, Low: ns, High: ns}, BytesPerObject: &bytes,
+	}
+}
+
 // TestStrategiesTable writes the comparison of made-up results: each figure is in its
 // place, what was not measured is a dash, and one strategy alone has no table.
 func TestStrategiesTable(t *testing.T) {
-	result := func(profile, strategy string, objects, threads int, ns, bytes float64) *bench.Result {
-		return &bench.Result{
-			Profile: profile, Target: "counter/" + strategy, Strategy: strategy, Objects: objects, Threads: threads,
-			Ops: 2 * objects, Tables: 2, Distinct: objects, Verified: true,
-			NsPerOp: &bench.Interval{Median: ns, Low: ns, High: ns}, BytesPerObject: &bytes,
-		}
-	}
 	broken := result("count-verdict", "broken", 1e6, 1, 0, 0)
 	broken.NsPerOp, broken.BytesPerObject, broken.Error = nil, nil, "objref 1 has 2 users; want 3"
 	r := &bench.Report{Results: []*bench.Result{
@@ -31,24 +33,33 @@ func TestStrategiesTable(t *testing.T) {
 		broken,
 		result("count-hot", "log", 1, 2, 8.25, 4096),
 	}}
-	var out strings.Builder
-	if err := r.WriteTable(&out, bench.DefaultAgainst); err != nil {
-		t.Fatal(err)
-	}
-	_, tables, _ := strings.Cut(out.String(), "strategies of counting, ")
+	_, tables, _ := strings.Cut(tableOf(t, r), "strategies of counting, ")
 	want := `1 thread: ns/op
 ┌──────────┬───────────┬─────────────────────┬─────────────────────┬─────────────────┬───────────────┬──────────────┬────────────────────┬────────────┐
 │ strategy │ count-hot │ count-private 1,000 │ count-private 2,000 │ count-10k-tasks │ count-verdict │ bytes/object │ bytes with handles │ verdict ms │
 ├──────────┼───────────┼─────────────────────┼─────────────────────┼─────────────────┼───────────────┼──────────────┼────────────────────┼────────────┤
-│ plain    │      1.25 │                3.25 │                4.25 │               - │          7.25 │          4.5 │                  - │       7.25 │
-│ log      │      2.25 │                   - │                5.25 │            6.25 │             - │            - │          3,840,000 │          - │
+│ plain    │      1.25 │                3.25 │                4.25 │               - │          7.25 │          6.5 │                  - │       7.25 │
+│ log      │      2.25 │                   - │                5.25 │            6.25 │             - │          7.5 │          3,840,000 │          - │
 │ broken   │         - │                   - │                   - │               - │        FAILED │            - │                  - │     FAILED │
 └──────────┴───────────┴─────────────────────┴─────────────────────┴─────────────────┴───────────────┴──────────────┴────────────────────┴────────────┘
-  bytes/object: count-private, 1,000 objects
+  bytes/object: count-private, 2,000 objects
   bytes with handles: count-10k-tasks, 300 objects: all memory while each task has a handle open
   verdict ms: count-verdict, 1,000,000 objects: until the count of each is known
 `
 	if tables != want {
 		t.Errorf("the tables are\n%s\nwant\n%s", tables, want)
+	}
+}
+
+// TestStrategiesTableWithoutBytes has no column of bytes, for the profile that says what an
+// object takes was not measured.
+func TestStrategiesTableWithoutBytes(t *testing.T) {
+	r := &bench.Report{Results: []*bench.Result{
+		result("count-hot", "plain", 1, 1, 1.25, 4096),
+		result("count-hot", "log", 1, 1, 2.25, 8192),
+	}}
+	_, tables, _ := strings.Cut(tableOf(t, r), "strategies of counting, ")
+	if tables == "" || strings.Contains(tables, "bytes") {
+		t.Errorf("the tables are\n%s", tables)
 	}
 }

@@ -9,32 +9,57 @@ import (
 	"strings"
 
 	"github.com/jedib0t/go-pretty/v6/table"
+
+	"github.com/objhash/objhash/bench/target"
 )
 
 // DefaultAgainst is the target that others are compared with unless another is
-// asked for: the fastest peer.
+// asked for: the fastest peer. Where it was not measured it is counter/atomic; where that
+// was not either, the first that counts users as targets do by themselves.
 const DefaultAgainst = "xsync4"
 
+// counterAgainst is that target for counters.
+const counterAgainst = "counter/atomic"
+
 // WriteTable writes the report for people: one table per cell, the fastest
-// target first, each compared with the target named against where that was
-// measured, counters with counter/atomic otherwise. If bare counters were measured with
-// several strategies, tables that compare these over all profiles follow.
-func (r *Report) WriteTable(w io.Writer, against string) error {
+// target first, each compared with the one that the person named where that was measured.
+// If bare counters were measured with several strategies, tables that compare these over
+// all profiles follow.
+func (r *Report) WriteTable(w io.Writer) error {
 	p := printer{w: w}
 	p.printf("%s; median of the trials; %s\n", r.Unit, r.Env.Summary())
-	few := false
-	for cell := range slices.Values(r.cells()) {
-		p.cell(cell, r.reference(cell, against))
-		p.skipped(r, cell[0])
-		few = few || slices.ContainsFunc(cell, func(res *Result) bool { return res.Interval == IntervalMinMax })
+	cells, elsewhere := r.cells(), r.Skipped
+	for _, cell := range cells {
+		reference, note := r.reference(cell)
+		p.cell(cell, reference)
+		p.printf("%s", note)
+		elsewhere = p.skipped(elsewhere, cell[0])
 	}
-	p.strategies(r)
-	if len(r.Results) == 0 {
+	if len(cells) == 0 {
 		p.printf("\nnothing was measured\n")
-		p.skipped(r, nil)
 	}
-	if few {
+	if len(elsewhere) > 0 {
+		p.printf("\n%s\n", joinSkipped(elsewhere))
+	}
+	shown := slices.Concat(cells...)
+	p.strategies(shown)
+	p.footer(r, shown)
+	return p.err
+}
+
+// footer says what to mind when reading the results.
+func (p *printer) footer(r *Report, results []*Result) {
+	some := func(f func(*Result) bool) bool { return slices.ContainsFunc(results, f) }
+	if some(func(res *Result) bool { return res.Interval == IntervalMinMax }) {
 		p.printf("\nintervals are smallest..largest: 95 %% of the median takes %d trials\n", samplesFor95)
+	}
+	processors := min(r.Env.Cores, r.Env.GOMAXPROCS)
+	if processors > 0 && some(func(res *Result) bool { return res.Threads > processors }) {
+		p.printf("\nmore than %s took turns on %s: such figures show what it costs to wait for one that is not running, not what more processors gain\n",
+			plural(processors, "thread"), plural(processors, "processor"))
+	}
+	if some(func(res *Result) bool { return res.Profile == verdictProfile && res.Threads > 1 }) {
+		p.printf("\n%s is timed on one thread, however many counted the users\n", verdictProfile)
 	}
 	for _, warning := range r.Warnings {
 		p.printf("\nnoisy machine: %s\n", warning)
@@ -42,10 +67,10 @@ func (r *Report) WriteTable(w io.Writer, against string) error {
 	if r.Incomplete {
 		p.printf("\ninterrupted: some results are missing or have fewer trials than asked for\n")
 	}
-	return p.err
 }
 
-// cells returns the results by cell, in the order of the run.
+// cells returns the results by cell, in the order of the run, without the cells that an
+// interruption left without any figure.
 func (r *Report) cells() (cells [][]*Result) {
 	for i, res := range r.Results {
 		if i == 0 || !res.sameCell(r.Results[i-1]) {
@@ -54,22 +79,42 @@ func (r *Report) cells() (cells [][]*Result) {
 		last := len(cells) - 1
 		cells[last] = append(cells[last], res)
 	}
-	return cells
+	return slices.DeleteFunc(cells, func(cell []*Result) bool {
+		return !slices.ContainsFunc(cell, func(res *Result) bool { return res.NsPerOp != nil || res.Error != "" })
+	})
 }
 
 func (res *Result) sameCell(o *Result) bool {
 	return res.Profile == o.Profile && res.Objects == o.Objects && res.Threads == o.Threads
 }
 
-func (r *Report) reference(cell []*Result, against string) *Result {
-	for _, name := range []string{against, counterAgainst} {
-		for _, res := range cell {
-			if res.Target == name && res.NsPerOp != nil {
-				return res
-			}
+// reference returns what a cell is compared with, if anything, and a line that says so if
+// it is not what the person named.
+func (r *Report) reference(cell []*Result) (reference *Result, note string) {
+	measured := slices.DeleteFunc(slices.Clone(cell), func(res *Result) bool { return res.NsPerOp == nil })
+	first := func(f func(*Result) bool) *Result {
+		if i := slices.IndexFunc(measured, f); i >= 0 {
+			return measured[i]
 		}
+		return nil
 	}
-	return nil
+	named := func(name string) *Result { return first(func(res *Result) bool { return res.Target == name }) }
+	if res := named(r.Against); res != nil {
+		return res, ""
+	}
+	if len(measured) > 1 {
+		reference = cmp.Or(named(DefaultAgainst), named(counterAgainst),
+			first(func(res *Result) bool { return res.Strategy == "" || res.Strategy == target.OwnStrategy }),
+			measured[0])
+	}
+	switch {
+	case r.Against == "":
+		return reference, ""
+	case reference == nil:
+		return nil, fmt.Sprintf("  %s has no figure here, and there is nothing else to compare with\n", r.Against)
+	default:
+		return reference, fmt.Sprintf("  %s has no figure here, so compared with %s\n", r.Against, reference.Target)
+	}
 }
 
 // printer keeps the first error of several writes.
@@ -94,8 +139,15 @@ func (p *printer) cell(cell []*Result, reference *Result) {
 	if head.Distinct != head.Objects {
 		objects += fmt.Sprintf(" (%s met)", grouped(head.Distinct))
 	}
-	p.printf("\n%s: %s, %s, %s operations x %s\n", head.Profile, objects,
-		plural(head.Threads, "thread"), grouped(head.Ops), plural(trials, "trial"))
+	tables, each := max(head.Tables, 1), ""
+	switch {
+	case tables > 1 && head.counts():
+		each = " x " + plural(tables, "counter")
+	case tables > 1:
+		each = " x " + plural(tables, "table")
+	}
+	p.printf("\n%s: %s, %s, %s%s x %s\n", head.Profile, objects,
+		plural(head.Threads, "thread"), plural(head.Ops/tables, "operation"), each, plural(trials, "trial"))
 
 	header := table.Row{"target", "ns/op", "interval", "Mops/s", "bytes/object"}
 	if reference != nil {
@@ -156,13 +208,43 @@ func (res *Result) row(reference *Result) table.Row {
 	}
 }
 
-// skipped lists what was skipped in the cell of res, or anywhere.
-func (p *printer) skipped(r *Report, res *Result) {
-	for _, s := range r.Skipped {
-		if res == nil || s.Profile == res.Profile && s.Objects == res.Objects && s.Threads == res.Threads {
+// skipped lists what was skipped in the cell of res, and returns the others.
+func (p *printer) skipped(all []Skipped, res *Result) (others []Skipped) {
+	for _, s := range all {
+		if s.Profile == res.Profile && s.Objects == res.Objects && s.Threads == res.Threads {
 			p.printf("  skipped: %s: %s\n", s.Target, s.Reason)
+		} else {
+			others = append(others, s)
 		}
 	}
+	return others
+}
+
+// joinSkipped has a line for all that was skipped in one place for one reason.
+func joinSkipped(all []Skipped) string {
+	targets := map[Skipped][]string{}
+	var lines []Skipped
+	for _, s := range all {
+		name := s.Target
+		s.Target, s.Strategy = "", ""
+		if targets[s] == nil {
+			lines = append(lines, s)
+		}
+		targets[s] = append(targets[s], name)
+	}
+	var b strings.Builder
+	for i, s := range lines {
+		if i > 0 {
+			b.WriteByte('\n')
+		}
+		objects := ""
+		if s.Objects > 0 { // a trace that was not read has its own
+			objects = ", " + plural(s.Objects, "object")
+		}
+		fmt.Fprintf(&b, "  skipped: %s%s, %s: %s: %s", s.Profile, objects, plural(s.Threads, "thread"),
+			strings.Join(targets[s], ", "), s.Reason)
+	}
+	return b.String()
 }
 
 // digits writes about three significant digits, without an exponent.

@@ -33,12 +33,25 @@ type Outcome struct {
 // other, and verifies each of them. An error says what the target did wrong,
 // unless ctx ended. A workload has one trial at a time.
 func (w *Workload) Trial(ctx context.Context, spec target.Spec, tables int, seed uint64) (Outcome, error) {
+	return w.trial(ctx, spec, tables, seed, false)
+}
+
+// WarmUp is a trial that is not timed, so it verifies what would take too long in one that
+// is: no death is told before the last decrement of its object has begun.
+func (w *Workload) WarmUp(ctx context.Context, spec target.Spec, tables int, seed uint64) error {
+	_, err := w.trial(ctx, spec, tables, seed, true)
+	return err
+}
+
+func (w *Workload) trial(ctx context.Context, spec target.Spec, tables int, seed uint64, warmUp bool) (Outcome, error) {
 	once := w.once
 	switch {
 	case w.image != nil:
 		once = w.restart
 	case w.users != nil:
-		once = w.count
+		once = func(ctx context.Context, spec target.Spec, _ uint64, size bool) (Outcome, error) {
+			return w.count(ctx, spec, size, warmUp)
+		}
 	}
 	sum, err := once(ctx, spec, seed, true)
 	for i := 1; i < tables && err == nil; i++ {

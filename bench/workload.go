@@ -77,26 +77,26 @@ func (ph *phaseOps) ops() int {
 	return n
 }
 
-// Excludes says why a target cannot do the workload; "": it can.
-func (w *Workload) Excludes(s target.Spec) string {
+// Excludes says why a target cannot do the profile on so many threads; "": it can.
+func (p *Profile) Excludes(s target.Spec, threads int) string {
 	switch {
-	case w.Profile.counts() && !s.Counts:
+	case p.counts() && !s.Counts:
 		return "it does not count by objref"
-	case !w.Profile.counts() && s.Counts:
+	case !p.counts() && s.Counts:
 		return "it only counts, and has no table"
-	case w.Profile.restart() && s.Strategy != "":
+	case p.restart() && s.Strategy != "":
 		return "a restart counts no users"
-	case w.Profile.restart() && s.NewRestart == nil:
+	case p.restart() && s.NewRestart == nil:
 		return "it has no restart side"
-	case s.Inexact && !w.Profile.has(Uncount):
+	case s.Inexact && !p.has(Uncount):
 		return "its counts are not exact: it tells only whether there are users"
-	case w.Profile.has(Drop) && !s.Drops:
+	case p.has(Drop) && !s.Drops:
 		return "it holds no references"
-	case w.Profile.has(Audit) && !s.Audits:
+	case p.has(Audit) && !s.Audits:
 		return "it cannot audit"
-	case w.Profile.has(Snapshot) && !s.Snapshots:
+	case p.has(Snapshot) && !s.Snapshots:
 		return "it has no snapshots"
-	case s.MaxThreads > 0 && w.Threads > s.MaxThreads:
+	case s.MaxThreads > 0 && threads > s.MaxThreads:
 		return "serves at most " + plural(s.MaxThreads, "thread")
 	}
 	return ""

@@ -7,9 +7,13 @@ import (
 	"github.com/objhash/objhash/refcount"
 )
 
+// OwnStrategy is the name of the strategy that the engine counts users with unless it is
+// given another.
+const OwnStrategy = "log"
+
 var objhash = Spec{
 	Name:    "objhash",
-	Summary: "our engine (engine.Checkpoint): kinds checked, records kept, users counted; one call per operation",
+	Summary: "our engine (engine.Checkpoint): kinds checked, records kept, users counted (default strategy: " + OwnStrategy + "); one call per operation",
 	New:     func(o Options) (Target, error) { return newObjhash(o, nil) },
 
 	NewRestart: newObjhashRestart,

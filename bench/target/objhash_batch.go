@@ -10,7 +10,7 @@ import (
 
 var objhashBatch = Spec{
 	Name:         "objhash-batch",
-	Summary:      "our engine with a block per call; blocks of several kinds are grouped by kind first",
+	Summary:      "our engine (default strategy: " + OwnStrategy + ") with a block per call; blocks of several kinds are grouped by kind first",
 	New:          func(o Options) (Target, error) { return newObjhashBatch(o, nil) },
 	WithStrategy: objhashBatchOf,
 }

@@ -75,6 +75,40 @@ func TestVariants(t *testing.T) {
 	}
 }
 
+// TestOwnStrategy tells strategies apart by the memory that they take.
+func TestOwnStrategy(t *testing.T) {
+	const n = 1000
+	ptrs, kinds, refs := make([]uint64, n), make([]uint16, n), make([]int32, n)
+	for i := range ptrs {
+		ptrs[i], kinds[i] = uint64(0x1000+64*i), 1
+	}
+	bytes := func(spec target.Spec) int64 {
+		tt, err := spec.New(target.Options{Objects: n, Kinds: []string{"a"}, Threads: 1, Seed: 1})
+		if err != nil {
+			t.Fatal(err)
+		}
+		w, err := tt.Worker()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := w.Encounter(ptrs, kinds, refs); err != nil {
+			t.Fatal(err)
+		}
+		defer tt.Close()
+		defer w.Close()
+		return tt.Bytes()
+	}
+	spec, _ := target.Find("objhash")
+	for _, s := range spec.Variants(refcount.All()) {
+		if s.Inexact {
+			continue
+		}
+		if same := bytes(s) == bytes(spec); same != (s.Strategy == target.OwnStrategy) {
+			t.Errorf("%s takes as much as objhash: %v", s.Name, same)
+		}
+	}
+}
+
 // TestBlocks hands blocks of several kinds, with repeats, to two workers of
 // every target: whatever it does with a block, each element's objref ends up
 // in its place.

@@ -31,16 +31,24 @@ func TestUsageErrors(t *testing.T) {
 		{"run --target index,nonsense", "there are: index, index-batch"},
 		{"run --target counter/atmic", `unknown strategy "atmic"; did you mean "atomic"?`},
 		{"run --target conter/atomic", `unknown target "conter"; did you mean "counter"?`},
-		{"run --target xsync4/atomic", `unknown target "xsync4" (there are: objhash, objhash-batch, counter, or all)`},
+		{"run --target xsync4/atomic", "xsync4 takes no strategy; those that do are objhash, objhash-batch, counter"},
+		{"run --target log", `"log" is a strategy, no target; did you mean "counter/log"?`},
 		{"run --target counter --strategy atomics", `unknown strategy "atomics"; did you mean "atomic"?`},
 		{"run --strategy plain,nonsense", "there are: plain, mutex"},
-		{"run --target index,counter/log --strategy atomic", "strategies are for the targets objhash, objhash-batch, counter, by their plain names; none is among index, counter/log"},
+		{"run --target index,counter/log --strategy atomic", "no target takes the strategy atomic: index takes none, counter/log has its own; those that do are objhash, objhash-batch, counter, by their plain names"},
+		{"run --against log", `to compare against: invalid choice: "log" is a strategy, no target; did you mean "counter/log"?`},
+		{"run --against counter", `"counter" stands for several; name one, like counter/atomic`},
+		{"run --against all", `"all" stands for several`},
+		{"run --profile count-hot,grow --target baseline,counter/plain --threads 2,3", "nothing to measure\n" +
+			"  skipped: count-hot, 1 object, 2 threads: baseline: it does not count by objref\n"},
+		{"run --profile replay --target counter --threads 2", "skipped: replay, 2 threads: counter: it only counts"},
 		{"run --against counter/nothing", `to compare against: invalid choice: unknown strategy "nothing"`},
 		{"run --against nobody", `to compare against: invalid choice: unknown target "nobody"`},
 		{"run --objects 0", `"0" is no number of objects`},
-		{"run --objects 1e99", `"1e99" is no number of objects`},
+		{"run --objects 1e99", `"1e99" is too large a number of objects; want at most 536,870,912`},
 		{"run --objects ten", "like 1000000, 1_000_000, 1e6 or 10k"},
 		{"run --threads -1", `"-1" is no number of threads`},
+		{"run --threads 4097", `"4097" is too large a number of threads; want at most 4,096`},
 		{"run --trials 0", "0 trials; want 1 to 10,000"},
 		{"run --trials many", `invalid argument "many" for "--trials"`},
 		{"run --seed -3", `invalid argument "-3" for "--seed"`},
@@ -60,7 +68,7 @@ func TestUsageErrors(t *testing.T) {
 		{"model --threads 1,two", `"two" is no number of threads`},
 		{"model --strategy atomc", `unknown strategy "atomc"; did you mean "atomic"?`},
 		{"model --strategy nonsense", "there are: plain, mutex"},
-		{"model --assume-cores -1", "-1 cores to assume; want 1 to 100,000"},
+		{"model --assume-cores -1", "-1 cores to assume; want 1 to 4,096"},
 		{"model --assume-cores few", `invalid argument "few" for "--assume-cores"`},
 		{"model --quick", "unknown flag: --quick"},
 	} {
@@ -121,6 +129,12 @@ func TestHelp(t *testing.T) {
 			t.Errorf("crbench %s: exit code %d, stderr %q, stdout\n%s", args, code, stderr, stdout)
 		}
 	}
+	for _, args := range []string{"", "run --help"} {
+		_, stdout, _ := crbench(t, strings.Fields(args)...)
+		if !strings.Contains(strings.Join(strings.Fields(stdout), " "), "as snzi does, take part in count-drop alone") {
+			t.Errorf("crbench %s: does not say where snzi takes part:\n%s", args, stdout)
+		}
+	}
 }
 
 func TestListAndEnv(t *testing.T) {
@@ -168,6 +182,29 @@ func TestRunWritesJSON(t *testing.T) {
 	}
 	if doc.Schema != "objhash.crbench/1" || doc.Incomplete || len(doc.Results) != 8 || !doc.Results[0].Verified {
 		t.Errorf("document:\n%s", b)
+	}
+}
+
+// TestRunLeavesOutSilently does not speak of targets that nobody named.
+func TestRunLeavesOutSilently(t *testing.T) {
+	for _, args := range []string{"", " --target all"} {
+		code, stdout, stderr := crbench(t, strings.Fields("run -p first-pass,count-zipf --threads 2 --trials 1 --objects 100"+args)...)
+		if code != exitOK || !strings.Contains(stdout, "counter/log") || !strings.Contains(stdout, "skipped: baseline: serves at most 1 thread") {
+			t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
+		}
+		for _, nature := range []string{"it only counts", "it does not count by objref"} {
+			if strings.Contains(stdout, nature) {
+				t.Errorf("says %q:\n%s", nature, stdout)
+			}
+		}
+	}
+}
+
+// TestNothingWithinTheLimit is wrong usage that shows at the end.
+func TestNothingWithinTheLimit(t *testing.T) {
+	code, stdout, stderr := crbench(t, strings.Fields("run -p first-pass -t blcr --threads 1 --trials 1 --trial-limit 1ms")...)
+	if code != exitUsage || !strings.Contains(stdout, "nothing was measured") || !strings.Contains(stderr, "within the trial limit of 1ms") {
+		t.Errorf("exit code %d\n%s%s", code, stdout, stderr)
 	}
 }
 

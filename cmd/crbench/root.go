@@ -59,7 +59,8 @@ func newRoot() *cobra.Command {
 before, and what is its number?", asked by many threads at once.
 
 Every target does the same operations on the same addresses, or objrefs, and is
-verified after every trial.
+verified after every trial. Strategies of counting that tell only whether there are
+users, as snzi does, take part in count-drop alone.
 
 Exit codes: 0 all is well, 1 an error or a target that failed verification,
 2 wrong usage.`,

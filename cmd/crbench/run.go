@@ -26,8 +26,10 @@ Some targets can count users in more than one way. --strategy is a second
 dimension for them: "--target objhash --strategy atomic,log" measures
 objhash/atomic and objhash/log. The target counter, which counts and does nothing
 else, is measured with all strategies unless some are named; it takes part in the
-profiles that begin with count-, and no other target does. If it was measured with
-several strategies, tables that compare these over all profiles come last.
+profiles that begin with count-, and no other target does. Strategies that tell only
+whether there are users, as snzi does, take part in count-drop alone. If it was
+measured with several strategies, tables that compare these over all profiles come
+last.
 
 Figures are nanoseconds of wall time per operation, counting the operations of
 all threads: the median of the trials with its 95 % interval. Each round of
@@ -50,12 +52,12 @@ and written all the same.`,
 			if report == nil {
 				return err
 			}
-			return errors.Join(report.WriteTable(cmd.OutOrStdout(), o.Against), err)
+			return errors.Join(report.WriteTable(cmd.OutOrStdout()), err)
 		}),
 	}
 	f := cmd.Flags()
 	f.StringSliceVarP(&o.Profiles, "profile", "p", bench.DefaultProfiles(), "load profiles, or all")
-	f.StringSliceVarP(&o.Targets, "target", "t", []string{"all"}, "targets, with a strategy as in counter/atomic or without, or all")
+	f.StringSliceVarP(&o.Targets, "target", "t", nil, "targets, with a strategy as in counter/atomic or without, or all (default: all)")
 	f.StringSliceVar(&o.Strategies, "strategy", nil, "strategies that targets count users with, or all (default: all for counter, their own for others)")
 	f.StringSliceVarP(&o.Objects, "objects", "n", nil, "numbers of objects, like 1e6, 10k or 1_000_000 (default: each profile's own)")
 	f.StringSliceVar(&o.Threads, "threads", nil, fmt.Sprintf("numbers of threads (default: 1 and one per processor, here %s)",
@@ -64,7 +66,8 @@ and written all the same.`,
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of addresses, draws, orders and hash functions")
 	f.StringVar(&o.JSON, "json", "", "write the report to this file, after every trial")
 	f.StringVar(&o.Trace, "trace", "", "trace file that the profile replay replays (default: a small one inside crbench)")
-	f.StringVar(&o.Against, "against", bench.DefaultAgainst, "target that the others are compared with; counters otherwise with counter/atomic")
+	f.StringVar(&o.Against, "against", "", fmt.Sprintf("target that the others are compared with (default: %s, or counter/atomic, or the first that counts users as it does by itself)",
+		bench.DefaultAgainst))
 	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
 	return cmd
 }
