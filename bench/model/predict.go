@@ -135,10 +135,9 @@ type exposure struct {
 	hottest float64 // those of the hottest line, with what is tried again
 }
 
-// add adds lines, which so many processors share, each with the share of the operations that
-// come to it; a visit takes so many moves.
-func (e *exposure) add(m Machine, lines []float64, moves, sharers float64, processors int) {
-	chance := others(sharers)
+// add adds lines, each with the share of the operations that come to it. A visit takes so many
+// moves, if another changed the line last; chance is that of this.
+func (e *exposure) add(m Machine, lines []float64, moves, chance float64, processors int) {
 	if chance == 0 || moves == 0 {
 		return
 	}
@@ -156,9 +155,18 @@ func (p *Profile) exposure(m Machine, row Row, threads, processors int) (e expos
 	if processors == 1 {
 		return e
 	}
-	sharers := p.sharers(row, processors)
+	chance := others(p.sharers(row, processors))
 	visits, moves := p.visits(m, row, threads, processors)
-	e.add(m, p.lines(row, visits, row.PerLine, processors), moves, sharers, processors)
+	lines := func(visits []float64, perLine int) []float64 { return p.lines(row, visits, perLine, processors) }
+	if row.Batch > 0 {
+		// Who comes once in so many operations nearly always finds that others came meanwhile.
+		again := p.visitsAgain(visits, threads)
+		e.add(m, lines(again, row.PerLine), moves, 1, processors)
+		for i := range visits {
+			visits[i] -= again[i]
+		}
+	}
+	e.add(m, lines(visits, row.PerLine), moves, chance, processors)
 	e.hottest = times(e.hottest, row.attempts(m, processors))
 	if p.Private > 0 {
 		return e
@@ -166,7 +174,7 @@ func (p *Profile) exposure(m Machine, row Row, threads, processors int) (e expos
 	if row.OwnerPerLine > 0 {
 		own := float64(processors) / p.owners(threads, processors)
 		hottest := e.hottest
-		e.add(m, p.lines(row, scaled(p.masses, own), row.OwnerPerLine, processors), 1, sharers, processors)
+		e.add(m, lines(scaled(p.masses, own), row.OwnerPerLine), 1, chance, processors)
 		e.hottest = hottest // the owner does not wait for those who read
 	}
 	if inCell := float64(processors) / float64(max(1, row.Cells)); row.Inflates && inCell > 1 {
@@ -176,7 +184,7 @@ func (p *Profile) exposure(m Machine, row Row, threads, processors int) (e expos
 		}
 		slices.SortFunc(cells, descending)
 		var inflated exposure
-		inflated.add(m, cells, 1, inCell, processors)
+		inflated.add(m, cells, 1, others(inCell), processors)
 		e.exposed += inflated.exposed
 		e.hottest = math.Max(e.hottest, inflated.hottest/float64(row.Cells))
 	}
@@ -223,8 +231,11 @@ func (p *Profile) brought(m Machine, row Row, threads, processors int) (e exposu
 	if chance == 0 {
 		return e
 	}
-	cached := int(m.CacheBytes / lineBytes)
-	for i, mass := range p.lines(row, p.masses, row.PerLine, processors) {
+	cached, perLine := int(m.CacheBytes/lineBytes), row.PerLine
+	if row.CloseEach {
+		cached, perLine = cached*row.PerLine, 1
+	}
+	for i, mass := range p.lines(row, p.masses, perLine, processors) {
 		met := p.met(mass, threads)
 		if i < cached {
 			e.exposed += met * chance

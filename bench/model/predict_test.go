@@ -91,7 +91,7 @@ func TestPredictHot(t *testing.T) {
 	closing := func(moves, lines, hottest float64) float64 {
 		return (max(50+1+moves*100*0.75+lines*40*0.75, 4*(moves+hottest)*hold4) + 3) / 1000
 	}
-	batches := (1000.0/4/8 + 7.0/16) / (1000.0 / 4)
+	again := (1000.0/4/8+7.0/16)/(1000.0/4) - 0.004
 	before := 1 - math.Exp(-1)
 	for _, c := range []struct {
 		name     string
@@ -108,7 +108,7 @@ func TestPredictHot(t *testing.T) {
 		{"mutex", words, 4, (6 + 3*40/stay4) / 4, 3 * hold4, merge},
 		{"striped", words, 4, (6 + before*40*after(before)) / 4, before * 1.3 * hold4, closing(4, 0, 0)},
 		{"biased", words, 4, (6 + 40*(0.75*after(0.75)+after(1))) / 4, 0.75 * hold4, closing(5, 0, 0)},
-		{"sloppy", words, 4, (6 + 40*batches*after(batches)) / 4, batches * hold4, closing(5, 1, 1)},
+		{"sloppy", words, 4, (6 + 40*(again*((1-again)+again/stay4)+0.004*after(0.004))) / 4, again * hold4, closing(5, 1, 1)},
 		{"snzi", words, 4, (6 + 40*after(0.004)*0.004) / 4, 0.004 * hold4, closing(5, 1, 1)},
 		{"log", refcount.Traits{PerObject: 4, PerObjectHandle: 1, OwnMax: 2}, 4,
 			(6 + (0.5/256+0.5)*40*after(0.5/256+0.5)) / 4, (0.5/256 + 0.5) * hold4, closing(2, 0, 0) + 0.5/1000},

@@ -164,6 +164,16 @@ func (p *Profile) visitsOfBatches(batch, threads int) []float64 {
 	return visits
 }
 
+// visitsAgain are those of visitsOfBatches that are not a handle's first of an object.
+func (p *Profile) visitsAgain(visits []float64, threads int) []float64 {
+	again := make([]float64, len(visits))
+	ops := float64(p.Ops) / float64(p.handles(threads))
+	for i, mass := range p.masses {
+		again[i] = max(0, visits[i]-p.met(mass, threads)/ops)
+	}
+	return again
+}
+
 // visitsOfEntries is the same for handles with a direct-mapped cache of deltas: an operation
 // comes to the object that had the entry before, and each period to all in the cache.
 func (p *Profile) visitsOfEntries(entries, period int) []float64 {

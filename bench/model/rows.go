@@ -28,6 +28,7 @@ type Row struct {
 	Handle       float64 `json:"handle_moves"`                     // moves to open and close a handle
 	Close        float64 `json:"close_moves"`                      // moves for each line of what a closed handle counted
 	CloseTask    float64 `json:"close_moves_short_handle"`         // the same, of a handle with few operations
+	CloseEach    bool    `json:"close_moves_each,omitempty"`       // for each object of a line
 }
 
 // first is a Batch of which there is never a second.
@@ -82,8 +83,9 @@ func RowOf(s refcount.Strategy) (Row, bool) {
 		row.Transfers, row.OwnMax, row.Handle, row.CloseTask = 1.0/256, tr.OwnMax, 2, 1
 	case "sloppy":
 		// What is spare is given back at close, object by object. The next handle to have the
-		// bytes, of which 64 are in a line, may be another thread's.
-		row.Batch, row.Handle, row.Close, row.CloseTask = sloppyBatch, 5, 1, 1.25
+		// bytes, of which 64 are in a line, may be another thread's. Handles that are closed at
+		// the same time walk in the same order.
+		row.Batch, row.Handle, row.Close, row.CloseTask, row.CloseEach = sloppyBatch, 5, 1, 1.25, true
 	case "refcache":
 		// A shared count is a word of 8 bytes; the other bytes are for deaths.
 		row.PerLine, row.Entries, row.Period = 8, refcacheEntries, int(tr.Behind)

@@ -59,6 +59,9 @@ func (r *Report) notes() (notes []string) {
 	} else {
 		note("%s", r.extrapolation())
 	}
+	if u := r.Machine.Units; u != nil && u.Median < processorsLeast {
+		note("two threads that fill a core got %.2f cores, not 2: ratios at 2 threads are too low by as much where operations take few ns", u.Median)
+	}
 	for _, s := range r.Strategies {
 		switch {
 		case s.Row.Source == Fitted:
@@ -149,6 +152,7 @@ func (p *printer) machine(r *Report) {
 		row("f", m.CASFailures, "", "failures of compare-and-swap for each success, two threads"),
 		{"f2", twice, "", "", "of operations that failed twice or more, mean"},
 		row("got", m.Processors, "", "processors that two threads without any conflict got"),
+		row("cores", m.Units, "", "the same for plain adds, which fill a core: near 1, the two are threads of one core"),
 		{"cache", strconv.FormatInt(m.CacheBytes>>10, 10), "", "KiB", "of one core"},
 	})
 	p.printf("%s\n", t.Render())
