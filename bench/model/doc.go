@@ -57,9 +57,11 @@
 // Those of the machine are add_ns (a), contended_add_ns (A), move_ns (L), move_among_ns (M),
 // cas_failures_per_success (f) and cas_failed_twice_per_success (f2).
 //
-// c, h and m' are medians of many short pieces, and the memory for handles has been touched
-// before: new memory costs a handle of 384 bytes more than all else it does, and how much of it
-// is new is for the garbage collector and the system to say.
+// c and h are medians of many short pieces, so what disturbs some of these is not in there, as
+// it is in the trials that the predictions are compared with; m' has the garbage collection of
+// its handles in it. Their memory has been touched before: new memory costs a handle of 384
+// bytes more than all else it does, and how much of it is new is for the garbage collector and
+// the system to say.
 //
 // # Formulae
 //
@@ -89,8 +91,8 @@
 // H is the number of handles; k is how many objects each met, 1 - (1-p(i))^n of each with n
 // operations, or n for m'; l is how many of the lines it met another changed last, and met the
 // chance to meet the hottest; g are the moves that opening and closing a handle takes (the list
-// of handles, and what is in one line with it), z those for each line of what it brings along.
-// With one thread, e and serial are 0, and ns/op(1) is c + merge.
+// of handles, and what is in one line with it), z those for each line, or object, of what it
+// brings along. With one thread, e and serial are 0, and ns/op(1) is c + merge.
 //
 // What goes into v and t, beside a constant:
 //
@@ -98,7 +100,7 @@
 //     for each success. That is the worst case: with many threads, those that fail are also
 //     late to try again.
 //   - Cells: an object is inflated when an operation fails twice, for which the chance is
-//     f2*(p(i)*(P-1))^2; of n times that often that it is expected during the run,
+//     f2*(p(i)*(P-1))^2, at most 1; of n times that often that it is expected during the run,
 //     (1-exp(-n))/n of the operations come before. After it, the threads of one cell,
 //     P/cells, share that.
 //   - Owner: t times the share of those who are not the owner, and one move of the line with the
@@ -119,15 +121,14 @@
 // # What it leaves out
 //
 // Sockets: L is that between two cores here, and takes several times as long between two of
-// different sockets. Queues for other lines than the hottest, and for the memory system.
-// Cores that two processors share (threads of one core): where operations take few ns, two of
-// these get little more done than one; what they got is in the report, cores_of_two_threads.
-// Sleeping: a mutex's waiters that leave the processor, and their wake-up. Threads beyond the
-// processors, which only share them. Runs: a handle that adds up many operations on one
-// object at a time keeps the line longer, and needs it less often. Garbage collection, and
-// what the allocator shares, where many handles are opened; memory that a handle is the first to
-// touch. The upgrade of a line from read
-// to write that a load before compare-and-swap causes.
+// different sockets. Queues for other lines than the hottest, and for the memory system. Cores
+// that two processors share (threads of one core): where operations take few ns, two of these
+// get little more done than one. Sleeping: a mutex's waiters that leave the processor, and
+// their wake-up. Threads beyond the processors, which only share them. Runs: a handle that adds
+// up many operations on one object at a time keeps the line longer, and needs it less often.
+// Garbage collection, and what the allocator shares, where many handles are opened; memory that
+// a handle is the first to touch. The upgrade of a line from read to write that a load before
+// compare-and-swap causes.
 //
 // So whatever takes more processors than are at hand is extrapolation, and results say which
 // figures are that. They tell which strategies scale and about where others stop, not the

@@ -184,6 +184,10 @@ func scatterTime(threads int, d time.Duration) float64 {
 			before, start = others, now
 		}
 	})
+	if threads > 1 {
+		// Not the median: bursts in which few lines moved are the most, but not the most time.
+		return w.mean()
+	}
 	return w.median()
 }
 
@@ -244,37 +248,6 @@ func processorsOfTwo(d time.Duration, aloneNs float64) float64 {
 		}
 	})
 	return aloneNs / nsPer(elapsed, int(words[0].Load()+words[1].Load()))
-}
-
-// unitsOfTwo is the same for plain adds, which fill a core: two threads of one core get
-// little more than one does.
-func unitsOfTwo(d time.Duration) float64 {
-	one, two := plainTime(1, d), plainTime(2, d)
-	return one / two
-}
-
-// plainTime is ns for each plain add of all threads, at most two.
-func plainTime(threads int, d time.Duration) float64 {
-	var words [2]struct {
-		_    [2 * lineBytes]byte
-		adds [burst]uint32
-		_    [2 * lineBytes]byte
-	}
-	var done [2]paddedWord
-	end := time.Now().Add(d)
-	elapsed := together(threads, func(thread int) {
-		n := uint64(0)
-		for time.Now().Before(end) {
-			for range burst {
-				for i := range words[thread].adds {
-					words[thread].adds[i]++
-				}
-			}
-			n += burst * burst
-		}
-		done[thread].Store(n)
-	})
-	return nsPer(elapsed, int(done[0].Load()+done[1].Load()))
 }
 
 func nsPer(d time.Duration, n int) float64 {

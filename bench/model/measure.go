@@ -181,11 +181,11 @@ const pieces = 64
 
 // medianOf times f pieces times, and returns the median of ns for each of the n things that
 // one f does.
-func medianOf(n int, f func(piece int)) float64 {
+func medianOf(n int, f func()) float64 {
 	var w window
-	for i := range pieces {
+	for range pieces {
 		start := time.Now()
-		f(i)
+		f()
 		w.samples = append(w.samples, nsPer(time.Since(start), n))
 	}
 	return w.median()
@@ -203,7 +203,7 @@ func (g *gauge) ops(s refcount.Strategy, ns *[numCosts]float64) error {
 		incAll(h, refs) // to get everything into the cache
 	}
 	times := 1 + rounds/pieces
-	ns[costOp] = medianOf(times*len(refs), func(int) {
+	ns[costOp] = medianOf(times*len(refs), func() {
 		for range times {
 			incAll(h, refs)
 		}
@@ -211,7 +211,7 @@ func (g *gauge) ops(s refcount.Strategy, ns *[numCosts]float64) error {
 	h.Close()
 
 	n := 1 + g.handles/pieces
-	ns[costHandle] = medianOf(n, func(int) {
+	ns[costHandle] = medianOf(n, func() {
 		for range n {
 			c.Handle().Close()
 		}
@@ -244,13 +244,12 @@ func (g *gauge) task(s refcount.Strategy, ns *[numCosts]float64) error {
 	}
 	ops := g.tasks.profile.HandleOps
 	refs := g.tasks.parts[0]
-	n := len(refs) / ops / pieces
-	doTasks := func(refs []int32) {
-		for task := range slices.Chunk(refs, ops) {
-			doTask(c, task)
-		}
+	// All together, with the garbage that they leave: who opens many handles pays for that.
+	start := time.Now()
+	for task := range slices.Chunk(refs, ops) {
+		doTask(c, task)
 	}
-	ns[costTask] = medianOf(n, func(piece int) { doTasks(refs[piece*n*ops:][:n*ops]) })
+	ns[costTask] = nsPer(time.Since(start), len(refs)/ops)
 	ns[costMergeTask] = mergeTask(ns, ops)
 	return nil
 }

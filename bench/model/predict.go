@@ -213,8 +213,8 @@ func (p *Profile) visits(m Machine, row Row, threads, processors int) (visits []
 // before is the share of an object's operations that come before one of them fails twice,
 // which comes after a random time.
 func (m Machine) before(mass float64, ops, processors int) float64 {
-	met := min(1, mass*float64(processors-1))
-	switch twice := float64(ops) * mass * m.CASTwice * met * met; {
+	others := mass * float64(processors-1)
+	switch twice := float64(ops) * mass * min(1, m.CASTwice*others*others); {
 	case twice > 0:
 		return -math.Expm1(-twice) / twice
 	case twice == 0:

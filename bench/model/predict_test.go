@@ -92,7 +92,7 @@ func TestPredictHot(t *testing.T) {
 		return (max(50+1+moves*100*0.75+lines*40*0.75, 4*(moves+hottest)*hold4) + 3) / 1000
 	}
 	again := (1000.0/4/8+7.0/16)/(1000.0/4) - 0.004
-	before := 1 - math.Exp(-1)
+	before := (1 - math.Exp(-9)) / 9
 	for _, c := range []struct {
 		name     string
 		traits   refcount.Traits
@@ -125,8 +125,9 @@ func TestPredictTasks(t *testing.T) {
 	// 100 handles of 10 operations, on two objects in one line.
 	row := rowNamed(t, "log", refcount.Traits{PerObject: 4, OwnMax: 8})
 	got := Predict(someMachine, someCosts, row, taskProfile(), 2, 2)
-	parallel := 100 * (50 + 2*10 + 2*100*0.5 + 1*40*0.5) / 2
-	serial := 100.0 * (2 + 1) * 20
+	met := 1 - math.Pow(0.5, 10)
+	parallel := 100 * (50 + 2*10 + 2*100*0.5 + 2*2*met*40*0.5) / 2
+	serial := 100.0 * (2 + 2*met) * 20
 	if want := (max(parallel, serial) + 2*3) / 1000; !near(got.Merge, want) {
 		t.Errorf("merge %v, want %v", got.Merge, want)
 	}

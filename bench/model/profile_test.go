@@ -8,7 +8,7 @@ import (
 	"github.com/objhash/objhash/refcount"
 )
 
-var tinySizes = sizes{ops: 1 << 10, round: 16, zipf: 100, zipfUsers: 8, tasks: 128, files: 10, taskFiles: 5}
+var tinySizes = sizes{ops: 1 << 10, round: 16, zipf: 100, zipfUsers: 8, tasks: 20, files: 10, taskFiles: 5}
 
 func sum(xs []float64) (sum float64) {
 	for _, x := range xs {

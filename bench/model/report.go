@@ -50,7 +50,6 @@ type MachineCosts struct {
 	CASFailures  *bench.Interval `json:"cas_failures_per_success"`
 	CASTwice     *float64        `json:"cas_failed_twice_per_success"` // mean
 	Processors   *bench.Interval `json:"processors_of_two_threads"`
-	Units        *bench.Interval `json:"cores_of_two_threads"`
 	CacheBytes   int64           `json:"core_cache_bytes"`
 }
 

@@ -79,8 +79,9 @@ func RowOf(s refcount.Strategy) (Row, bool) {
 		row.Transfers, row.Handle, row.CloseTask = behind, 2, 1
 	case "log":
 		// One in 256 operations on an object carries. A handle that never filled its log adds to
-		// the shared words when it closes; the others leave their arrays as they are.
-		row.Transfers, row.OwnMax, row.Handle, row.CloseTask = 1.0/256, tr.OwnMax, 2, 1
+		// the shared words when it closes, and loads them all before, so that others may have them
+		// again when it adds; the others leave their arrays as they are.
+		row.Transfers, row.OwnMax, row.Handle, row.CloseTask, row.CloseEach = 1.0/256, tr.OwnMax, 2, 2, true
 	case "sloppy":
 		// What is spare is given back at close, object by object. The next handle to have the
 		// bytes, of which 64 are in a line, may be another thread's. Handles that are closed at

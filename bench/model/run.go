@@ -75,7 +75,6 @@ const (
 	lineCAS
 	lineCASTwice
 	lineProcessors
-	lineUnits
 	numLines
 )
 
@@ -227,7 +226,6 @@ func (r *runner) moveLines(ctx context.Context) {
 			_, twice := contend(d, casTwice)
 			note(lineCASTwice, twice)
 			note(lineProcessors, processorsOfTwo(d, alone))
-			note(lineUnits, unitsOfTwo(d))
 		}
 	}
 }
@@ -312,7 +310,7 @@ func (r *runner) machine() Machine {
 	}
 	r.report.Machine = MachineCosts{
 		Move: interval(r.lines[lineMove]), MoveAmong: interval(r.lines[lineMoveAmong]), Add: interval(r.lines[lineAdd]), ContendedAdd: interval(r.lines[lineContendedAdd]),
-		CASFailures: interval(r.lines[lineCAS]), CASTwice: known(twice), Processors: interval(r.lines[lineProcessors]), Units: interval(r.lines[lineUnits]), CacheBytes: m.CacheBytes,
+		CASFailures: interval(r.lines[lineCAS]), CASTwice: known(twice), Processors: interval(r.lines[lineProcessors]), CacheBytes: m.CacheBytes,
 	}
 	return m
 }

@@ -238,7 +238,7 @@ func TestLines(t *testing.T) {
 		ns, failures := contend(d, casOne)
 		for what, x := range map[string]float64{
 			"move": moveTime(d), "scattered": scatterTime(2, d), "contended": ns, "failures": failures + 1,
-			"alone": addTime(d), "scattered alone": scatterTime(1, d), "processors": processorsOfTwo(d, 5), "units": unitsOfTwo(d),
+			"alone": addTime(d), "scattered alone": scatterTime(1, d), "processors": processorsOfTwo(d, 5),
 		} {
 			if !math.IsNaN(x) && !(x > 0) {
 				t.Errorf("%s: %v", what, x)

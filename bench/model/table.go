@@ -59,9 +59,6 @@ func (r *Report) notes() (notes []string) {
 	} else {
 		note("%s", r.extrapolation())
 	}
-	if u := r.Machine.Units; u != nil && u.Median < processorsLeast {
-		note("two threads that fill a core got %.2f cores, not 2: ratios at 2 threads are too low by as much where operations take few ns", u.Median)
-	}
 	for _, s := range r.Strategies {
 		switch {
 		case s.Row.Source == Fitted:
@@ -152,7 +149,6 @@ func (p *printer) machine(r *Report) {
 		row("f", m.CASFailures, "", "failures of compare-and-swap for each success, two threads"),
 		{"f2", twice, "", "", "of operations that failed twice or more, mean"},
 		row("got", m.Processors, "", "processors that two threads without any conflict got"),
-		row("cores", m.Units, "", "the same for plain adds, which fill a core: near 1, the two are threads of one core"),
 		{"cache", strconv.FormatInt(m.CacheBytes>>10, 10), "", "KiB", "of one core"},
 	})
 	p.printf("%s\n", t.Render())
@@ -195,7 +191,8 @@ Costs of the strategies, in ns, on one thread
   r   telling one object's count when all handles are closed
   r'  the same, what each further handle that counted adds to it
   t   moves of a line between cores for each operation on a contended object (not measured);
-      1/n: with a handle's first operation on an object, and each n-th after it
+      1/8: one in so many, and one with a handle's first operation on an object; first: only
+      that one; evicted: when the handle's cache puts an object out
 `)
 	var rows []table.Row
 	for _, s := range r.Strategies {
@@ -211,6 +208,8 @@ func (row Row) transfers() string {
 	switch {
 	case row.Batch == first:
 		return "first"
+	case row.Entries > 0:
+		return "evicted"
 	case row.Batch > 0:
 		return fmt.Sprintf("1/%d", row.Batch)
 	case row.Transfers > 0 && row.Transfers < 1:
