@@ -126,9 +126,9 @@
 // get little more done than one. Sleeping: a mutex's waiters that leave the processor, and
 // their wake-up. Threads beyond the processors, which only share them. Runs: a handle that adds
 // up many operations on one object at a time keeps the line longer, and needs it less often.
-// Garbage collection, and what the allocator shares, where many handles are opened; memory that
-// a handle is the first to touch. The upgrade of a line from read to write that a load before
-// compare-and-swap causes.
+// What threads that open many handles share of the allocator and of garbage collection; memory
+// that a handle is the first to touch. The upgrade of a line from read to write that a load
+// before compare-and-swap causes.
 //
 // So whatever takes more processors than are at hand is extrapolation, and results say which
 // figures are that. They tell which strategies scale and about where others stop, not the

@@ -110,7 +110,7 @@ const processorsLeast = 1.8
 func (r *Report) warnOfProcessors() {
 	if p := r.Machine.Processors; p != nil && p.Median < processorsLeast {
 		r.Warnings = append(r.Warnings, fmt.Sprintf(
-			"two threads got %.1f processors, not 2, so what is measured with more than one thread shows neither the speed-up nor the contention that it should, and its ratios say little; stop other programs and run again", p.Median))
+			"two threads got %.1f processors, not 2, so what is measured with more than one thread shows neither the speed-up nor the contention that it should, and is not compared with what is predicted; stop other programs and run again", p.Median))
 	}
 }
 

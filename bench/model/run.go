@@ -337,7 +337,8 @@ func (r *runner) result(e *entrant, m Machine, costs Costs, p *Profile, threads 
 		}
 	}
 	res.Extrapolated = res.Measured == nil
-	together := threads == 1 || !math.IsNaN(m.Move)
+	got := r.report.Machine.Processors
+	together := threads == 1 || !math.IsNaN(m.Move) && got != nil && got.Median >= processorsLeast
 	if res.Predicted != nil && res.Measured != nil && res.Measured.Median > 0 && together {
 		res.Ratio = known(x.Total / res.Measured.Median)
 	}

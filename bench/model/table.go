@@ -25,11 +25,13 @@ func (r *Report) WriteTable(w io.Writer) error {
 	}
 	p.machine(r)
 	p.strategies(r)
-	p.printf(`
+	if len(r.Results) > 0 {
+		p.printf(`
 Predictions. measured: the median, and its interval, of threads that start together and count,
 until the handles are closed and every count is read (crbench run reads none). ratio: predicted /
 measured; at 1 thread it checks little, as the costs are measured in loops of the same operations.
 `)
+	}
 	for _, profile := range r.Profiles {
 		p.profile(r, profile)
 	}
@@ -42,16 +44,15 @@ measured; at 1 thread it checks little, as the costs are measured in loops of th
 // notes are what to know of the tables.
 func (r *Report) notes() (notes []string) {
 	note := func(format string, args ...any) { notes = append(notes, fmt.Sprintf(format, args...)) }
-	missing := false
-	for _, res := range r.Results {
-		missing = missing || res.Predicted == nil
+	if slices.ContainsFunc(r.Results, func(res *Result) bool { return res.Predicted == nil }) {
+		note("-: not predicted, as it takes moves of lines between cores, whose cost is not known")
 	}
-	if missing {
-		note("-: not predicted, as it takes moves of lines between cores, whose cost is not known; or no ratio, as two threads did not get two processors")
+	if slices.ContainsFunc(r.Results, func(res *Result) bool { return res.Measured != nil && res.Ratio == nil }) {
+		note("- (ratio): not compared, as two threads did not get two processors")
 	}
 	for _, s := range r.Strategies {
 		if s.Row.OneThread && slices.Max(r.Threads) > 1 {
-			note("- (%s): it serves one thread", s.Strategy)
+			note("%s serves one thread: - for more", s.Strategy)
 		}
 	}
 	if len(r.Results) == 0 {
@@ -93,7 +94,7 @@ func (r *Report) extrapolation() string {
 	}
 	s := "nothing is extrapolated"
 	if len(beyond) > 0 {
-		s = fmt.Sprintf("extrapolated (*): the predictions for %s threads; nothing measured checks them, as threads here have %s, and moves between sockets are not in them",
+		s = fmt.Sprintf("extrapolated (*): the predictions for %s threads; nothing measured checks them (threads here have %s), and moves between sockets are not in them",
 			strings.Join(beyond, ", "), bench.Plural(r.Cores, "core"))
 	}
 	if r.AssumedCores > 0 {
