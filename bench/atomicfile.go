@@ -50,8 +50,12 @@ func replaceFile(path string, write func(io.Writer) error) error {
 	return err
 }
 
-// folderExists tells early what writeFile would fail with in the end.
+// folderExists tells early what writeFile would fail with in the end, and refuses the name
+// by which many programs mean standard output.
 func folderExists(path string) error {
+	if path == "-" {
+		return fmt.Errorf("%w: standard output is for people; want a file, like ./- if that is its name", ErrChoice)
+	}
 	dir := filepath.Dir(path)
 	if info, err := os.Stat(dir); err != nil || !info.IsDir() {
 		return fmt.Errorf("cannot write %s: there is no folder %s", path, dir)

@@ -36,60 +36,83 @@
 //     it goes.
 //   - f: failed compare-and-swaps for each that succeeded, when two threads try.
 //
-// L, M, A and f are taken from those moments at which both threads ran, and are not known where
-// that never was.
+// L, M, A and f are taken from those moments at which both threads ran. Where that never was
+// for one of them, none is known.
 //
-// Of each strategy, with one thread, so without any moves:
+// Of each strategy, with one thread, so without any moves, and with their names in the JSON
+// report:
 //
-//   - c: an operation, through one open handle, on 64 objects that stay in the cache.
-//   - c': the same on the objects of the profile zipf, which do not all stay there, from
-//     the first encounter of each on.
-//   - h: opening and closing a handle that counted nothing.
-//   - m: closing a handle that counted many objects, for each of them; and m', what a handle
-//     of 30 operations costs for each of them beyond h and c.
-//   - r: telling the counts at the barrier, for each object; and r', what another handle
-//     that counted adds to this, for strategies that keep counts by handle.
+//   - c, op_ns: an operation, through one open handle, on 64 objects that stay in the cache.
+//   - c', op_outgrown_ns: the same on the objects of the profile count-zipf, which do not all
+//     stay there, from the first encounter of each on.
+//   - h, handle_ns: opening and closing a handle that counted nothing.
+//   - m, merge_object_ns: closing a handle that counted many objects, for each of them.
+//   - m', merge_task_object_ns: what a handle of the profile tasks costs for each of its
+//     operations beyond h and c. It is below 0 where a long handle does more for an operation.
+//   - r, read_object_ns: telling the counts at the barrier, for each object.
+//   - r', read_object_handle_ns: what another handle that counted adds to r, for strategies that
+//     keep counts by handle.
+//
+// Those of the machine are add_ns (a), contended_add_ns (A), move_ns (L), move_among_ns (M),
+// cas_failures_per_success (f).
+//
+// c and h are medians of many short pieces, so what disturbs some of these is not in there, as
+// it is in the trials that the predictions are compared with; m' has the garbage collection of
+// its handles in it. Their memory has been touched before: new memory costs a handle of 384
+// bytes more than all else it does, and how much of it is new is for the garbage collector and
+// the system to say.
 //
 // # Formulae
 //
 //	ns/op(T)  = max(parallel, serial) + merge
 //
-//	parallel  = (c + t*M*e) / P
-//	serial    = t * hottest * hold
+//	parallel  = (c + M*e) / P
+//	serial    = hottest * hold
 //	hold      = max(A, a + (L-a)/b),  b = 1 + (b2-1)/(P-1),  b2 = (L-a)/(A-a), at least 1
-//	merge     = max(H*(h + m*k + g*L*(P-1)/P + z*l*e*M) / P,
+//	merge     = max(H*(h + m*k + g*L*(P-1)/P + z*l*M) / P,
 //	                H*(g + z*met)*hold) / operations
 //	          + objects*(r + r'*(handles-1)) / operations
 //
-// t is how many moves an operation on a contended line takes: the strategy's [Row]. e, for
-// exposure, is the chance that an operation meets a line that another thread changed last:
-// (P-1)/P for each line that caches hold, and 0 for the others, which are not in any cache
-// and cost what c' has already. A core's cache holds its size in lines, the most popular
-// ones. hottest is the largest p(i). A parallel operation pays M, as the operations around
-// it are on other lines; where they are not, the serial bound is larger. That bound has hold,
-// the time the hottest line is taken for an operation when all want it. Two threads leave it
-// to each other for b2 operations at a time; the more ask, the sooner it goes, so b falls to
-// 1, and hold rises from A to L.
+// t is how many moves an operation on a contended line takes: the strategy's [Row]. With t, v is
+// the share of the operations that come to a line, and e the sum over all lines of
 //
-// H is the number of handles; k and l are how many objects and lines each met, 1 - (1-p(i))^n
-// of each with n operations, and met is that of the hottest; g are the moves that opening
-// and closing a handle takes (the list of handles), z those for each line of what it brings
-// along. With one thread, e and serial are 0, and ns/op(1) is c + merge.
+//	moves * v * ((1-v)*(P-1)/P + v/b)
 //
-// What goes into t, beside a constant:
+// for a visit whose thread was not there just before, and finds that another changed the line
+// last, and for one that follows another of its thread, which finds the line moved only when
+// its stay is over. Lines that no cache holds count 0, since they cost what c' has already; a
+// core's cache holds its size in lines, those with the most visits. hottest is the largest
+// moves*v. A parallel operation pays M, as the operations around it are on other lines; where
+// they are not, the serial bound is larger. That bound has hold, the time the hottest line is
+// taken for an operation when all want it. Two threads leave it to each other for b2 operations
+// at a time; the more ask, the sooner it goes, so b falls to 1, and hold rises from A to L.
+//
+// H is the number of handles; k is how many objects each met, 1 - (1-p(i))^n of each with n
+// operations, or n for m'; l is how many of the lines it met another changed last, and met the
+// chance to meet the hottest; g are the moves that opening and closing a handle takes (the list
+// of handles, and what is in one line with it), z those for each line, or object, of what it
+// brings along. With one thread, e and serial are 0, and ns/op(1) is c + merge.
+//
+// What goes into v and t, beside a constant:
 //
 //   - Retries: in the serial bound, t*(1 + f*(P-1)); there each of the others spoils f attempts
 //     for each success. That is the worst case: with many threads, those that fail are also
 //     late to try again.
-//   - Cells: a line is inflated when it expects a conflict during the run,
-//     p(i)^2 * operations * P * hold/c >= 1; then the threads of one cell, P/cells, share it.
-//   - Owner: t times the share of those who are not the owner. The owner's part is taken to
-//     be in the same line.
-//   - Entries: t + the chance that a direct-mapped cache of deltas has another object where
-//     this one belongs: the sum of p(i)*(1 - p(i)/p(entry of i)).
+//   - Cells: an object is inflated when a handle fails on it twice in a row. An operation on it
+//     fails with the chance f*p(i)*(P-1), at most 1, and it is the one that failed last with its
+//     share of all failures, p(i)^2 of their sum. If that is expected n times during the run,
+//     (1-exp(-n))/n of the operations come before. After it, the threads of one cell,
+//     P/cells, share that.
+//   - Owner: t times the share of those who are not the owner, and one move of the line with the
+//     owner's count for each operation as long as the owner counts there too.
+//   - Batch: a handle's first operation on an object, and each n-th one; these find a line that
+//     others changed, as all come as often.
+//   - Entries: an operation comes to the object whose delta is in the entry of a direct-mapped
+//     cache, if that is another; and once in a period to all in the cache.
 //   - OwnMax: only so many handles have counts of their own; the operations of the others
 //     take 1 move.
-//   - Handles of 30 operations do what they put off when they are closed: t is 0, and z counts.
+//   - Handles of few operations do what they put off when they are closed: t is 0, and z counts;
+//     but not for Batch.
 //
 // A strategy without a row gets t = (w - c/2) / (A - c/2), at least 0, from its time w with
 // two threads on one hot object: fitted. With one processor, where that cannot be, t is 1:
@@ -98,12 +121,14 @@
 // # What it leaves out
 //
 // Sockets: L is that between two cores here, and takes several times as long between two of
-// different sockets. Queues for other lines than the hottest, and for the memory system.
-// Sleeping: a mutex's waiters that leave the processor, and their wake-up. Threads beyond the
-// processors, which only share them. Runs: a handle that adds up many operations on one
-// object at a time keeps the line longer, and needs it less often. Garbage collection, and
-// what the allocator shares, where many handles are opened. The upgrade of a line from read
-// to write that a load before compare-and-swap causes.
+// different sockets. Queues for other lines than the hottest, and for the memory system. Cores
+// that two processors share (threads of one core): where operations take few ns, two of these
+// get little more done than one. Sleeping: a mutex's waiters that leave the processor, and
+// their wake-up. Threads beyond the processors, which only share them. Runs: a handle that adds
+// up many operations on one object at a time keeps the line longer, and needs it less often.
+// What threads that open many handles share of the allocator and of garbage collection; memory
+// that a handle is the first to touch. The upgrade of a line from read to write that a load
+// before compare-and-swap causes.
 //
 // So whatever takes more processors than are at hand is extrapolation, and results say which
 // figures are that. They tell which strategies scale and about where others stop, not the
@@ -111,10 +136,10 @@
 //
 // # Guarantees
 //
-//   - Measuring never waits long for a thread that does not run: with one processor, L, M, A
+//   - Measuring never waits long for a thread that does not run: with one processor, L, M, A,
 //     and f are not measured, and what depends on them is not predicted.
 //   - Every trial is verified: the counts add up to the operations.
-//   - What was measured before an interruption is in the report.
+//   - What was measured before an interruption is in the report, if one round was complete.
 //
 // # Prior art
 //

@@ -96,6 +96,11 @@ func newCounter(s refcount.Strategy, last int32) (refcount.Counter, error) {
 // trial does the work once, from the start of the threads to the last count read, and
 // returns ns/op.
 func (w *work) trial(s refcount.Strategy) (float64, error) {
+	if w.profile.HandleOps > 0 {
+		if err := w.touch(s); err != nil {
+			return 0, err
+		}
+	}
 	c, err := newCounter(s, w.last)
 	if err != nil {
 		return 0, err
@@ -109,6 +114,20 @@ func (w *work) trial(s refcount.Strategy) (float64, error) {
 			s.Name(), w.profile.Name, len(w.parts), sum, w.ops)
 	}
 	return nsPer(elapsed, w.ops), nil
+}
+
+// touch opens as many handles as the work does, for their memory to be there. The system
+// gives memory when it is first touched, and takes back what is not used: that costs some
+// handles many times what they cost otherwise, now and then.
+func (w *work) touch(s refcount.Strategy) error {
+	c, err := newCounter(s, w.last)
+	if err != nil {
+		return err
+	}
+	for i := range w.parts {
+		w.thread(c, i)
+	}
+	return nil
 }
 
 func readAll(c refcount.Counter, last int32) (sum int64) {
@@ -126,6 +145,7 @@ const (
 	costHandle
 	costMerge
 	costTask
+	costMergeTask
 	costRead
 	costReadHandle
 	costHot2 // two threads, one hot object
@@ -155,9 +175,21 @@ func (g *gauge) costs(s refcount.Strategy, fit bool) (ns [numCosts]float64, err 
 	return ns, err
 }
 
-// opPieces are as long as what a strategy does once in a while, and short enough for most to
-// be spared by whatever else the processor has to do.
-const opPieces = 64
+// pieces are as long as what a strategy does once in a while, and short enough for most to
+// be spared by whatever else the processor has to do: other programs, garbage collection.
+const pieces = 64
+
+// medianOf times f pieces times, and returns the median of ns for each of the n things that
+// one f does.
+func medianOf(n int, f func()) float64 {
+	var w window
+	for range pieces {
+		start := time.Now()
+		f()
+		w.samples = append(w.samples, nsPer(time.Since(start), n))
+	}
+	return w.median()
+}
 
 // ops measures c, and h.
 func (g *gauge) ops(s refcount.Strategy, ns *[numCosts]float64) error {
@@ -170,22 +202,20 @@ func (g *gauge) ops(s refcount.Strategy, ns *[numCosts]float64) error {
 	for range 1 + rounds/8 {
 		incAll(h, refs) // to get everything into the cache
 	}
-	var pieces window
-	for range opPieces {
-		start := time.Now()
-		for range 1 + rounds/opPieces {
+	times := 1 + rounds/pieces
+	ns[costOp] = medianOf(times*len(refs), func() {
+		for range times {
 			incAll(h, refs)
 		}
-		pieces.samples = append(pieces.samples, nsPer(time.Since(start), (1+rounds/opPieces)*len(refs)))
-	}
-	ns[costOp] = pieces.median()
+	})
 	h.Close()
 
-	start := time.Now()
-	for range g.handles {
-		c.Handle().Close()
-	}
-	ns[costHandle] = nsPer(time.Since(start), g.handles)
+	n := 1 + g.handles/pieces
+	ns[costHandle] = medianOf(n, func() {
+		for range n {
+			c.Handle().Close()
+		}
+	})
 	return nil
 }
 
@@ -205,18 +235,22 @@ func (g *gauge) outgrow(s refcount.Strategy, ns *[numCosts]float64) error {
 
 // task measures a handle of few operations, of which m' is a part.
 func (g *gauge) task(s refcount.Strategy, ns *[numCosts]float64) error {
+	if err := g.tasks.touch(s); err != nil {
+		return err
+	}
 	c, err := newCounter(s, g.tasks.last)
 	if err != nil {
 		return err
 	}
-	n := g.tasks.profile.HandleOps
+	ops := g.tasks.profile.HandleOps
 	refs := g.tasks.parts[0]
-	doTask(c, refs[:n])
+	// All together, with the garbage that they leave: who opens many handles pays for that.
 	start := time.Now()
-	for task := range slices.Chunk(refs, n) {
+	for task := range slices.Chunk(refs, ops) {
 		doTask(c, task)
 	}
-	ns[costTask] = nsPer(time.Since(start), len(refs)/n)
+	ns[costTask] = nsPer(time.Since(start), len(refs)/ops)
+	ns[costMergeTask] = mergeTask(ns, ops)
 	return nil
 }
 
@@ -258,11 +292,17 @@ func (g *gauge) merge(s refcount.Strategy, ns *[numCosts]float64) error {
 	return nil
 }
 
+// mergeTask is m'. It is below 0 where an operation of a short handle is cheaper than one of
+// a long handle, as one is that only notes what the close adds up.
+func mergeTask(ns *[numCosts]float64, ops int) float64 {
+	return (ns[costTask]-ns[costHandle])/float64(ops) - ns[costOp]
+}
+
 // costsOf puts medians together. What noise makes less than nothing is nothing.
-func costsOf(ns [numCosts]float64, taskOps int) Costs {
+func costsOf(ns [numCosts]float64) Costs {
 	return Costs{
 		Op: ns[costOp], OpOutgrown: ns[costOutgrown], Handle: ns[costHandle], Merge: ns[costMerge],
-		MergeTask:  max(0, (ns[costTask]-ns[costHandle])/float64(taskOps)-ns[costOp]),
+		MergeTask:  ns[costMergeTask],
 		Read:       ns[costRead],
 		ReadHandle: max(0, ns[costReadHandle]),
 	}

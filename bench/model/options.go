@@ -27,6 +27,9 @@ func DefaultThreads() []string {
 	return []string{"1", "2", "4", "8", "16", "32", "64", "128", "256"}
 }
 
+// ThreadsMax is the largest number of threads that is predicted for.
+const ThreadsMax = 1024
+
 // Run measures, predicts, and writes the report to the file. The report is nil if the options
 // are wrong, with an error that wraps [bench.ErrChoice] if it is the person's to correct.
 func (o Options) Run(ctx context.Context, tell func(Progress)) (*Report, error) {
@@ -53,6 +56,7 @@ func (o Options) config() (c Config, err error) {
 	if err != nil {
 		return c, err
 	}
+	c.leaveOut(o.Strategies)
 	if len(o.Threads) == 0 {
 		o.Threads = DefaultThreads()
 	}
@@ -60,9 +64,24 @@ func (o Options) config() (c Config, err error) {
 		return c, err
 	}
 	slices.Sort(c.Threads)
-	if o.AssumeCores < 0 || o.AssumeCores > bench.ThreadsMax {
+	if most := c.Threads[len(c.Threads)-1]; most > ThreadsMax {
+		return c, fmt.Errorf("%w: %s threads; want 1 to %s", bench.ErrChoice, bench.Grouped(most), bench.Grouped(ThreadsMax))
+	}
+	if o.AssumeCores < 0 || o.AssumeCores > ThreadsMax {
 		return c, fmt.Errorf("%w: %d cores to assume; want 1 to %s, or 0 for a core for each thread",
-			bench.ErrChoice, o.AssumeCores, bench.Grouped(bench.ThreadsMax))
+			bench.ErrChoice, o.AssumeCores, bench.Grouped(ThreadsMax))
 	}
 	return c, nil
+}
+
+// leaveOut takes away the strategies that tell only whether there are users, but those with
+// a name among names.
+func (c *Config) leaveOut(names []string) {
+	c.Strategies = slices.DeleteFunc(c.Strategies, func(s refcount.Strategy) bool {
+		out := s.Traits().Exact == refcount.Never && !slices.Contains(names, s.Name())
+		if out {
+			c.LeftOut = append(c.LeftOut, s.Name())
+		}
+		return out
+	})
 }

@@ -82,8 +82,17 @@ func TestHold(t *testing.T) {
 
 func TestPredictHot(t *testing.T) {
 	const merge = (50 + 1 + 3) / 1000.0
-	hold4 := 5 + 95/(1+(19.0/3-1)/3)
+	const stay2, stay4 = 19.0 / 3, 1 + (19.0/3-1)/3
+	hold4 := 5 + 95/stay4
 	words := refcount.Traits{PerObject: 4}
+	// after is the chance that one of four threads finds the line moved, if it comes there with
+	// so many of its operations.
+	after := func(visits float64) float64 { return (1-visits)*0.75 + visits/stay4 }
+	closing := func(moves, lines, hottest float64) float64 {
+		return (max(50+1+moves*100*0.75+lines*40*0.75, 4*(moves+hottest)*hold4) + 3) / 1000
+	}
+	again := (1000.0/4/8+7.0/16)/(1000.0/4) - 0.004
+	before := -math.Expm1(-300) / 300 // of 1,000 operations 300 fail, each where the one before did
 	for _, c := range []struct {
 		name     string
 		traits   refcount.Traits
@@ -93,17 +102,16 @@ func TestPredictHot(t *testing.T) {
 		merge    float64
 	}{
 		{"atomic", words, 1, 6, 0, merge},
-		{"atomic", words, 2, (6 + 40*0.5) / 2, 20, merge},
-		{"atomic", words, 4, (6 + 40*0.75) / 4, hold4, merge},
-		{"cas", words, 4, (6 + 40*0.75) / 4, 1.3 * hold4, merge},
-		{"mutex", words, 4, (6 + 3*40*0.75) / 4, 3 * hold4, merge},
-		{"striped", words, 4, 6.0 / 4, 0, merge},
-		{"striped", refcount.Traits{PerObject: 4, OwnMax: 2}, 4, (6 + 40*0.5) / 4, hold4 / 2, merge},
-		{"biased", words, 4, (6 + 0.75*40*0.75) / 4, 0.75 * hold4, (max(50+1+2*100*0.75, 4*2*hold4) + 3) / 1000},
-		{"sloppy", refcount.Traits{PerObject: 4, Behind: 64}, 4, (6 + 40*0.75/8) / 4, hold4 / 8,
-			(max(50+1+2*100*0.75+40*0.75, 4*3*hold4) + 3) / 1000},
+		{"atomic", words, 2, (6 + 40/stay2) / 2, 20, merge},
+		{"atomic", words, 4, (6 + 40/stay4) / 4, hold4, merge},
+		{"cas", words, 4, (6 + 40/stay4) / 4, 1.3 * hold4, merge},
+		{"mutex", words, 4, (6 + 3*40/stay4) / 4, 3 * hold4, merge},
+		{"striped", words, 4, (6 + before*40*after(before)) / 4, before * 1.3 * hold4, closing(4, 0, 0)},
+		{"biased", words, 4, (6 + 40*(0.75*after(0.75)+after(1))) / 4, 0.75 * hold4, closing(5, 0, 0)},
+		{"sloppy", words, 4, (6 + 40*(again*((1-again)+again/stay4)+0.004*after(0.004))) / 4, again * hold4, closing(5, 1, 1)},
+		{"snzi", words, 4, (6 + 40*after(0.004)*0.004) / 4, 0.004 * hold4, closing(5, 1, 1)},
 		{"log", refcount.Traits{PerObject: 4, PerObjectHandle: 1, OwnMax: 2}, 4,
-			(6 + (0.5/256+0.5)*40*0.75) / 4, (0.5/256 + 0.5) * hold4, (max(50+1+2*100*0.75, 4*2*hold4) + 3.5) / 1000},
+			(6 + (0.5/256+0.5)*40*after(0.5/256+0.5)) / 4, (0.5/256 + 0.5) * hold4, closing(2, 0, 0) + 0.5/1000},
 	} {
 		got := Predict(someMachine, someCosts, rowNamed(t, c.name, c.traits), hotProfile(), c.threads, c.threads)
 		want := Prediction{Total: max(c.parallel, c.serial) + c.merge, Parallel: c.parallel, Serial: c.serial, Merge: c.merge}
@@ -114,17 +122,65 @@ func TestPredictHot(t *testing.T) {
 }
 
 func TestPredictTasks(t *testing.T) {
-	// 100 handles of 10 operations, on two objects of which each meets this many, in one line.
-	met := 2 * (1 - math.Pow(0.5, 10))
+	// 100 handles of 10 operations, on two objects in one line.
 	row := rowNamed(t, "log", refcount.Traits{PerObject: 4, OwnMax: 8})
 	got := Predict(someMachine, someCosts, row, taskProfile(), 2, 2)
-	parallel := 100 * (50 + 2*met + 2*100*0.5 + 1*40*0.5) / 2
-	serial := 100.0 * (2 + 1) * 20
+	met := 1 - math.Pow(0.5, 10)
+	parallel := 100 * (50 + 2*10 + 2*100*0.5 + 2*2*met*40*0.5) / 2
+	serial := 100.0 * (2 + 2*met) * 20
 	if want := (max(parallel, serial) + 2*3) / 1000; !near(got.Merge, want) {
 		t.Errorf("merge %v, want %v", got.Merge, want)
 	}
 	if !near(got.Parallel, 6.0/2) || got.Serial != 0 {
 		t.Errorf("%+v, want no moves before a handle is closed", got)
+	}
+	sloppy := rowNamed(t, "sloppy", refcount.Traits{PerObject: 4})
+	if got := Predict(someMachine, someCosts, sloppy, taskProfile(), 2, 2); got.Serial == 0 {
+		t.Errorf("%+v, want moves for the first operation on each object", got)
+	}
+}
+
+// TestVisits: what is visited once in a while, by long and short handles.
+func TestVisits(t *testing.T) {
+	p := &Profile{Ops: 1000, masses: []float64{0.9, 0.1}}
+	long, short := p.visitsOfBatches(8, 1), (&Profile{Ops: 1000, HandleOps: 1, masses: p.masses}).visitsOfBatches(8, 1)
+	if !near(long[0], (900.0/8+7.0/16)/1000) || !near(short[0], 0.9) || !near(short[1], 0.1) {
+		t.Errorf("a handle of 1000 operations %v, of one %v", long, short)
+	}
+	met := 1 - math.Pow(0.9, 1000)
+	if once := p.visitsOfBatches(first, 1); math.Abs(once[1]-met/1000) > 1e-6 {
+		t.Errorf("first operations %v, want %v", once[1], met/1000)
+	}
+	// One entry: each is put out when the other comes, and both, in turn, when it is emptied.
+	if one := p.visitsOfEntries(1, 4096); !near(one[0], 0.9*0.1+0.9/4096) {
+		t.Errorf("one entry: %v", one)
+	}
+	if two := p.visitsOfEntries(2, 10); !near(two[1], (1-math.Pow(0.9, 10))/10) {
+		t.Errorf("two entries: %v", two)
+	}
+}
+
+// TestBefore: an object that is contended much is inflated soon, one that is not, never.
+func TestBefore(t *testing.T) {
+	m := Machine{CASFailures: 0.01}
+	if hot, cold := m.before(1, 1, 1<<20, 2), m.before(1e-6, 1e-6, 1<<20, 2); !near(hot, 1/(0.01*(1<<20))) || cold < 0.999999 {
+		t.Errorf("hot %v, cold %v", hot, cold)
+	}
+	if never := (Machine{}).before(1, 1, 1<<20, 2); never != 1 {
+		t.Errorf("nothing fails: %v", never)
+	}
+}
+
+// TestCells: beyond as many processors as there are cells, threads share them.
+func TestCells(t *testing.T) {
+	row := rowNamed(t, "striped", refcount.Traits{PerObject: 4})
+	m := someMachine
+	m.CASFailures = 1 // inflated at once
+	p := hotProfile()
+	p.Ops = 1 << 20
+	few, many := Predict(m, someCosts, row, p, 64, 64), Predict(m, someCosts, row, p, 256, 256)
+	if few.Serial > 0.01 || math.Abs(many.Serial-m.hold(256)/64) > 0.01 || many.Parallel*256 < 6+20 {
+		t.Errorf("64 threads %+v, 256 threads %+v", few, many)
 	}
 }
 
@@ -134,15 +190,16 @@ func TestPredictZipf(t *testing.T) {
 	m := someMachine
 	m.CacheBytes = 2 * lineBytes // the two most popular objects
 	got := Predict(m, someCosts, row, p, 2, 2)
-	exposed := (p.masses[0] + p.masses[1]) / 2
+	const stay = 19.0 / 3
+	exposed := 0.0
+	for _, mass := range p.masses[:2] {
+		exposed += mass * ((1-mass)/2 + mass/stay)
+	}
 	if want := (9 + 40*exposed) / 2; !near(got.Parallel, want) {
 		t.Errorf("parallel %v, want %v", got.Parallel, want)
 	}
 	if want := p.masses[0] * 20; !near(got.Serial, want) {
 		t.Errorf("serial %v, want %v", got.Serial, want)
-	}
-	if spill := (&Profile{masses: []float64{0.5, 0.25, 0.25}}).spill(2); !near(spill, 1.0/3) {
-		t.Errorf("spill %v, want 1/3", spill)
 	}
 }
 
@@ -212,7 +269,12 @@ func TestSharedLocks(t *testing.T) {
 		t.Errorf("4 threads: %+v, want no moves", got)
 	}
 	got := Predict(someMachine, someCosts, row, privateProfile(), 8, 8)
-	if want := (6 + 3*40*0.5) / 8; !near(got.Parallel, want) || !near(got.Serial, 3*someMachine.hold(8)/256) {
+	stay8 := 1 + (19.0/3-1)/7
+	moved := 255.0/256/2 + 1/stay8/256
+	if min(0.5, 1/stay8) < 1/stay8 {
+		moved = 0.5
+	}
+	if want := (6 + 3*40*moved) / 8; !near(got.Parallel, want) || !near(got.Serial, 3*someMachine.hold(8)/256) {
 		t.Errorf("8 threads: %+v, want parallel %v", got, want)
 	}
 }

@@ -1,10 +1,13 @@
 package model
 
 import (
+	"cmp"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
 
+	"github.com/objhash/objhash/bench"
 	"github.com/objhash/objhash/bench/zipf"
 )
 
@@ -37,48 +40,61 @@ type sizes struct {
 	ops       int // of all threads, in rounds
 	round     int // operations between two looks at the number of rounds; private objects
 	zipf      int // objects
+	zipfUsers int // operations for each
 	tasks     int
 	files     int
 	taskFiles int // encounters of a task
 }
 
 func defaultSizes() sizes {
-	return sizes{ops: 1 << 20, round: 64, zipf: 100_000, tasks: 10_000, files: 300, taskFiles: 30}
+	return sizes{ops: 1 << 20, round: 64, zipf: 100_000, zipfUsers: 8, tasks: 10_000, files: 300, taskFiles: 32}
 }
 
 const theta = 0.99
 
-// newProfiles makes the profiles and draws their operations, which the seed decides.
+// newProfiles makes the profiles and draws their operations, which the seed decides. Those
+// with the name of a profile of package bench are the same workload.
 func newProfiles(s sizes, seed uint64) ([]*Profile, error) {
 	rng := rand.New(rand.NewPCG(seed, 0))
-	// Popular objects are no neighbours by number, as those first met need not be popular.
-	order := rng.Perm(s.zipf)
-	byRank := zipfMasses(s.zipf, theta)
-	masses := make([]float64, s.zipf)
-	for rank, at := range order {
-		masses[at] = byRank[rank]
-	}
-	ranks, err := zipf.New(rng, s.zipf, theta)
+	popularity, popular, err := zipfDraws(rng, s.zipf, s.zipf*s.zipfUsers)
 	if err != nil {
 		return nil, err
 	}
-	popular := make([]int32, s.ops)
-	for i := range popular {
-		popular[i] = firstRef + int32(order[ranks.Next()])
+	ofFiles, files, err := zipfDraws(rng, s.files, s.tasks*s.taskFiles)
+	if err != nil {
+		return nil, err
 	}
-	files := make([]int32, s.tasks*s.taskFiles)
-	for i := range files {
-		files[i] = firstRef + rng.Int32N(int32(s.files))
-	}
+	n := bench.Grouped[int]
 	return []*Profile{
-		{Name: "private", Summary: "each thread counts objects of its own", Ops: s.ops, Private: s.round},
-		{Name: "hot", Summary: "all threads count one object", Ops: s.ops,
-			masses: []float64{1}, draws: slices.Repeat([]int32{firstRef}, s.round)},
-		{Name: "zipf", Summary: "popularity by Zipf's law, exponent 0.99", Ops: s.ops,
-			masses: masses, draws: popular, outgrows: true},
-		{Name: "tasks", Summary: "each task opens a handle, counts its files, all equally popular, and closes the handle",
-			Ops: len(files), HandleOps: s.taskFiles, masses: slices.Repeat([]float64{1 / float64(s.files)}, s.files), draws: files},
+		{Name: "private", Ops: s.ops, Private: s.round,
+			Summary: fmt.Sprintf("each thread counts %d objects of its own, which stay in the cache; count-private has 100,000, which do not", s.round)},
+		{Name: "count-hot", Ops: s.ops, masses: []float64{1}, draws: slices.Repeat([]int32{firstRef}, s.round),
+			Summary: "all threads count one object; as crbench run's, with fewer operations"},
+		{Name: "count-zipf", Ops: len(popular), masses: popularity, draws: popular, outgrows: true,
+			Summary: fmt.Sprintf("%d users for each of %s objects, Zipf 0.99; as crbench run's", s.zipfUsers, n(s.zipf))},
+		{Name: "tasks", Ops: len(files), HandleOps: s.taskFiles, masses: ofFiles, draws: files,
+			Summary: fmt.Sprintf("%s tasks open a handle each, count %d of %d files, Zipf 0.99, and close it at once; count-10k-tasks keeps all handles open until the end",
+				n(s.tasks), s.taskFiles, s.files)},
 	}, nil
+}
+
+// zipfDraws returns the popularity of n objects, and draws some. Popular objects are no
+// neighbours by number, as those first met need not be popular.
+func zipfDraws(rng *rand.Rand, n, draws int) (masses []float64, refs []int32, err error) {
+	order := rng.Perm(n)
+	masses = make([]float64, n)
+	for rank, mass := range zipfMasses(n, theta) {
+		masses[order[rank]] = mass
+	}
+	ranks, err := zipf.New(rng, n, theta)
+	if err != nil {
+		return nil, nil, err
+	}
+	refs = make([]int32, draws)
+	for i := range refs {
+		refs[i] = firstRef + int32(order[ranks.Next()])
+	}
+	return masses, refs, nil
 }
 
 // zipfMasses returns the probabilities of n ranks.
@@ -129,23 +145,65 @@ func (p *Profile) met(mass float64, threads int) float64 {
 	return -math.Expm1(n * math.Log1p(-min(mass, 1))) // 1 - (1-mass)^n
 }
 
-// spill is the chance that the entry of an object, in a direct-mapped cache, has another.
-func (p *Profile) spill(entries int) float64 {
+// owners is how many handles an object may have as its owner.
+func (p *Profile) owners(threads, processors int) float64 {
+	return max(float64(processors), float64(p.handles(threads)))
+}
+
+// visitsOfBatches is how often an operation comes to the shared count of each object, if a
+// handle does so with the first and then with each so-many-th of an object.
+func (p *Profile) visitsOfBatches(batch, threads int) []float64 {
+	visits := make([]float64, len(p.masses))
+	ops := float64(p.Ops) / float64(p.handles(threads))
+	b := float64(batch)
+	for i, mass := range p.masses {
+		// Half of a batch is left in the mean, of an object with many operations.
+		met := p.met(mass, threads)
+		visits[i] = max(met, mass*ops/b+met*(b-1)/(2*b)) / ops
+	}
+	return visits
+}
+
+// visitsAgain are those of visitsOfBatches that are not a handle's first of an object.
+func (p *Profile) visitsAgain(visits []float64, threads int) []float64 {
+	again := make([]float64, len(visits))
+	ops := float64(p.Ops) / float64(p.handles(threads))
+	for i, mass := range p.masses {
+		again[i] = max(0, visits[i]-p.met(mass, threads)/ops)
+	}
+	return again
+}
+
+// visitsOfEntries is the same for handles with a direct-mapped cache of deltas: an operation
+// comes to the object that had the entry before, and each period to all in the cache.
+func (p *Profile) visitsOfEntries(entries, period int) []float64 {
 	byEntry := make([]float64, entries)
 	for i, mass := range p.masses {
 		byEntry[i%entries] += mass
 	}
-	sum := 0.0
+	visits := make([]float64, len(p.masses))
 	for i, mass := range p.masses {
-		if all := byEntry[i%entries]; all > mass {
-			sum += mass * (1 - mass/all)
+		if all := byEntry[i%entries]; all > 0 {
+			full := -math.Expm1(float64(period) * math.Log1p(-min(all, 1)))
+			visits[i] = mass * (max(0, 1-mass/all) + full/(all*float64(period)))
 		}
 	}
-	return sum
+	return visits
 }
 
-// lines returns the shares of operations of the lines that threads share, largest first.
-func (p *Profile) lines(row Row, processors int) []float64 {
+func scaled(xs []float64, by float64) []float64 {
+	ys := make([]float64, len(xs))
+	for i, x := range xs {
+		ys[i] = x * by
+	}
+	return ys
+}
+
+func descending(a, b float64) int { return cmp.Compare(b, a) }
+
+// lines returns the visits to the lines that threads share, by those to each object, most
+// visited first.
+func (p *Profile) lines(row Row, visits []float64, perLine, processors int) []float64 {
 	if p.Private > 0 {
 		if row.Locks == 0 {
 			return nil
@@ -156,24 +214,16 @@ func (p *Profile) lines(row Row, processors int) []float64 {
 	var lines []float64
 	if row.Locks > 0 {
 		lines = make([]float64, row.Locks)
-		for i, mass := range p.masses {
-			lines[(firstRef+i)%row.Locks] += mass
+		for i, v := range visits {
+			lines[(firstRef+i)%row.Locks] += v
 		}
 	} else {
-		lines = make([]float64, (len(p.masses)+row.PerLine-1)/row.PerLine)
-		for i, mass := range p.masses {
-			lines[i/row.PerLine] += mass
+		lines = make([]float64, (len(visits)+perLine-1)/perLine)
+		for i, v := range visits {
+			lines[i/perLine] += v
 		}
 	}
-	slices.SortFunc(lines, func(a, b float64) int {
-		switch {
-		case a > b:
-			return -1
-		case a < b:
-			return 1
-		}
-		return 0
-	})
+	slices.SortFunc(lines, descending)
 	return lines
 }
 

@@ -8,7 +8,7 @@ import (
 	"github.com/objhash/objhash/refcount"
 )
 
-var tinySizes = sizes{ops: 1 << 10, round: 16, zipf: 100, tasks: 20, files: 10, taskFiles: 5}
+var tinySizes = sizes{ops: 1 << 10, round: 16, zipf: 100, zipfUsers: 8, tasks: 20, files: 10, taskFiles: 5}
 
 func sum(xs []float64) (sum float64) {
 	for _, x := range xs {
@@ -30,7 +30,7 @@ func TestMasses(t *testing.T) {
 	}
 	for _, p := range everyProfile(t) {
 		for _, row := range everyRow(t) {
-			lines := p.lines(row, 64)
+			lines := p.lines(row, p.masses, row.PerLine, 64)
 			if len(lines) > 0 && math.Abs(sum(lines)-1) > 1e-9 {
 				t.Errorf("%s, %+v: lines add up to %v", p.Name, row, sum(lines))
 			}
@@ -76,7 +76,7 @@ func TestWork(t *testing.T) {
 // TestDraws: what is drawn is as popular as the model takes it to be.
 func TestDraws(t *testing.T) {
 	big := tinySizes
-	big.ops = 1 << 16
+	big.zipfUsers = 1 << 9
 	profiles, err := newProfiles(big, 1)
 	if err != nil {
 		t.Fatal(err)

@@ -8,11 +8,12 @@ import (
 
 	"github.com/objhash/objhash/bench"
 	"github.com/objhash/objhash/bench/machine"
+	"github.com/objhash/objhash/refcount"
 )
 
 // Schema names the format of a Report as JSON. Fields may be added to it; a field that is
 // there keeps its meaning.
-const Schema = "objhash.model/1"
+const Schema = "objhash.model/2"
 
 // Report is what was measured and what follows from it. Times are in ns. What is null is not
 // known: it takes more processors than there are, or the run was interrupted before.
@@ -23,14 +24,18 @@ type Report struct {
 	Unit    string      `json:"unit"`
 	Env     machine.Env `json:"env"`
 
-	Cores        int `json:"cores"`                   // that threads can run on here
-	AssumedCores int `json:"assumed_cores,omitempty"` // predicted for; 0: one for each thread
-	Rounds       int `json:"rounds"`                  // samples of each strategy, at least
+	Cores        int   `json:"cores"`                   // that threads can run on here
+	AssumedCores int   `json:"assumed_cores,omitempty"` // predicted for; 0: one for each thread
+	Threads      []int `json:"threads"`                 // that were asked for
+	Rounds       int   `json:"rounds"`                  // samples of each strategy, at least
 
 	Machine    MachineCosts     `json:"machine"`
 	Strategies []*StrategyCosts `json:"strategies"`
 	Profiles   []*Profile       `json:"profiles"`
 	Results    []*Result        `json:"results"`
+
+	// LeftOut are strategies that count no users, of which none was asked for by name.
+	LeftOut []string `json:"left_out,omitempty"`
 
 	Warnings   []string `json:"warnings,omitempty"`
 	Incomplete bool     `json:"incomplete,omitempty"` // interrupted
@@ -55,10 +60,11 @@ type StrategyCosts struct {
 	OpOutgrown bench.Interval `json:"op_outgrown_ns"`
 	Handle     bench.Interval `json:"handle_ns"`
 	Merge      bench.Interval `json:"merge_object_ns"`
-	Task       bench.Interval `json:"task_handle_ns"`
-	MergeTask  float64        `json:"merge_task_object_ns"`
+	MergeTask  bench.Interval `json:"merge_task_object_ns"`
 	Read       bench.Interval `json:"read_object_ns"`
-	ReadHandle float64        `json:"read_object_handle_ns"`
+	ReadHandle bench.Interval `json:"read_object_handle_ns"`
+
+	Inexact bool `json:"inexact,omitempty"` // tells only whether there are users
 }
 
 // Result is one strategy on one profile and number of threads.
@@ -66,8 +72,8 @@ type Result struct {
 	Profile      string          `json:"profile"`
 	Strategy     string          `json:"strategy"`
 	Threads      int             `json:"threads"`
-	Processors   int             `json:"processors"` // predicted for
-	Extrapolated bool            `json:"extrapolated"`
+	Processors   int             `json:"processors"`   // predicted for
+	Extrapolated bool            `json:"extrapolated"` // nothing measured checks it
 	Predicted    *float64        `json:"predicted_ns_per_op"`
 	Parallel     *float64        `json:"parallel_ns_per_op"`
 	Serial       *float64        `json:"serial_ns_per_op"`
@@ -86,12 +92,13 @@ func (r *Report) WriteJSON(w io.Writer) error {
 	return nil
 }
 
-func (r *Report) addStrategy(e *entrant, c Costs) {
+func (r *Report) addStrategy(e *entrant) {
 	of := func(cost int) bench.Interval { return bench.Summarize(e.costs[cost]) }
 	r.Strategies = append(r.Strategies, &StrategyCosts{
 		Strategy: e.strategy.Name(), Row: e.row,
-		Op: of(costOp), OpOutgrown: of(costOutgrown), Handle: of(costHandle), Merge: of(costMerge), Task: of(costTask),
-		MergeTask: c.MergeTask, Read: of(costRead), ReadHandle: c.ReadHandle,
+		Op: of(costOp), OpOutgrown: of(costOutgrown), Handle: of(costHandle), Merge: of(costMerge),
+		MergeTask: of(costMergeTask), Read: of(costRead), ReadHandle: of(costReadHandle),
+		Inexact: e.strategy.Traits().Exact == refcount.Never,
 	})
 }
 
@@ -102,7 +109,7 @@ const processorsLeast = 1.8
 func (r *Report) warnOfProcessors() {
 	if p := r.Machine.Processors; p != nil && p.Median < processorsLeast {
 		r.Warnings = append(r.Warnings, fmt.Sprintf(
-			"two threads got %.1f processors, not 2, so what is measured with more than one thread shows neither the speed-up nor the contention that it should, and its ratios say little; stop other programs and run again", p.Median))
+			"two threads got %.1f processors, not 2, so what is measured with more than one thread shows neither the speed-up nor the contention that it should, and is not compared with what is predicted; stop other programs and run again", p.Median))
 	}
 }
 

@@ -11,21 +11,28 @@ import (
 type Row struct {
 	Source string `json:"source"` // Table, Fitted or Assumed
 
-	Transfers float64 `json:"transfers"`                // moves of a contended line, per operation
-	PerLine   int     `json:"objects_per_line"`         // whose counts are in one line
-	Retries   bool    `json:"retries,omitempty"`        // an operation may have to try again
-	Locks     int     `json:"locks,omitempty"`          // that all objects share; 0: none
-	Inflates  bool    `json:"inflates,omitempty"`       // a contended line is spread over cells
-	Cells     int     `json:"cells,omitempty"`          // so many; 0: one for each processor
-	Owner     bool    `json:"owner,omitempty"`          // one thread has each object for itself
-	Entries   int     `json:"cache_entries,omitempty"`  // of deltas, in each handle; 0: no such cache
-	OwnMax    int     `json:"own_max,omitempty"`        // handles with counts of their own; 0: all, or none need any
-	ReadsAll  bool    `json:"reads_handles,omitempty"`  // a read looks at the counts of every handle
-	OneThread bool    `json:"one_thread,omitempty"`     // there is no more than one
-	Handle    float64 `json:"handle_moves"`             // moves to open and close a handle
-	Close     float64 `json:"close_moves"`              // moves for each line of what a closed handle counted
-	CloseTask float64 `json:"close_moves_short_handle"` // the same, of a handle with few operations
+	Transfers    float64 `json:"transfers"`                        // moves of a contended line, per operation
+	PerLine      int     `json:"objects_per_line"`                 // whose counts are in one line
+	Retries      bool    `json:"retries,omitempty"`                // an operation may have to try again
+	Locks        int     `json:"locks,omitempty"`                  // that all objects share; 0: none
+	Inflates     bool    `json:"inflates,omitempty"`               // an object where a handle failed twice in a row is spread over cells
+	Cells        int     `json:"cells,omitempty"`                  // so many, if there are as many processors
+	Owner        bool    `json:"owner,omitempty"`                  // one handle has each object for itself
+	OwnerPerLine int     `json:"owner_objects_per_line,omitempty"` // whose owners, and counts of these, are in one line
+	Batch        int     `json:"batch,omitempty"`                  // a handle's first operation on an object, and each so-many-th after it, takes a move
+	Entries      int     `json:"cache_entries,omitempty"`          // of deltas, in each handle; 0: no such cache
+	Period       int     `json:"cache_period,omitempty"`           // operations after which that is emptied
+	OwnMax       int     `json:"own_max,omitempty"`                // handles with counts of their own; 0: all, or none need any
+	ReadsAll     bool    `json:"reads_handles,omitempty"`          // a read looks at the counts of every handle
+	OneThread    bool    `json:"one_thread,omitempty"`             // there is no more than one
+	Handle       float64 `json:"handle_moves"`                     // moves to open and close a handle
+	Close        float64 `json:"close_moves"`                      // moves for each line of what a closed handle counted
+	CloseTask    float64 `json:"close_moves_short_handle"`         // the same, of a handle with few operations
+	CloseEach    bool    `json:"close_moves_each,omitempty"`       // for each object of a line
 }
+
+// first is a Batch of which there is never a second.
+const first = math.MaxInt32
 
 // Where a row comes from.
 const (
@@ -34,9 +41,12 @@ const (
 	Assumed = "assumed" // one move for each operation
 )
 
+// Sizes of strategies that their traits do not tell.
 const (
-	lineBytes  = 64
-	entryBytes = 8 // of a cache of deltas: an objref and a delta
+	lineBytes       = 64
+	sloppyBatch     = 8   // users that are fetched at a time
+	stripedCells    = 64  // at most
+	refcacheEntries = 512 // in each handle
 )
 
 // RowOf returns the row of a strategy, and whether it has one. Sizes are those that its
@@ -60,26 +70,36 @@ func RowOf(s refcount.Strategy) (Row, bool) {
 		// The lock to take it, the count, and the lock again, for which others look meanwhile.
 		row.Transfers, row.Locks = 3, 256
 	case "striped":
-		row.Transfers, row.Inflates, row.Cells = 1, true, tr.OwnMax
+		// Opening and closing a handle change the line of the counter's head, which the others
+		// then read again; and so it is with all that have 4 or 5.
+		row.Transfers, row.Retries, row.Inflates, row.Cells, row.Handle = 1, true, true, stripedCells, 4
 	case "arrays":
 		// One in 4,096 operations on an object carries. Arrays stay as they are when their
 		// handle closes; the next one to have them may be another thread's.
 		row.Transfers, row.Handle, row.CloseTask = behind, 2, 1
 	case "log":
-		// One in 256 operations on an object carries. Closing adds up 64 notes at most, and leaves
-		// the arrays as they are.
-		row.Transfers, row.OwnMax, row.Handle, row.CloseTask = 1.0/256, tr.OwnMax, 2, 1
+		// One in 256 operations on an object carries. A handle that never filled its log adds to
+		// the shared words when it closes, and loads them all before, so that others may have them
+		// again when it adds; the others leave their arrays as they are.
+		row.Transfers, row.OwnMax, row.Handle, row.CloseTask, row.CloseEach = 1.0/256, tr.OwnMax, 2, 2, true
 	case "sloppy":
-		// The spares are fetched 8 at a time, and given back at close.
-		row.Transfers, row.Handle, row.Close, row.CloseTask = 1.0/8, 2, 1, 2
+		// What is spare is given back at close, object by object. The next handle to have the
+		// bytes, of which 64 are in a line, may be another thread's. Handles that are closed at
+		// the same time walk in the same order.
+		row.Batch, row.Handle, row.Close, row.CloseTask, row.CloseEach = sloppyBatch, 5, 1, 1.25, true
 	case "refcache":
-		row.Transfers, row.Entries = behind, tr.PerHandle/entryBytes
+		// A shared count is a word of 8 bytes; the other bytes are for deaths.
+		row.PerLine, row.Entries, row.Period = 8, refcacheEntries, int(tr.Behind)
 		row.Handle, row.Close, row.CloseTask = 2, 1, 1
 	case "biased":
-		row.Transfers, row.Owner, row.Handle = 1, true, 2
+		// Who is not the owner reads the line that the owner writes, and adds to a word of 4 bytes
+		// in another.
+		row.Transfers, row.Owner, row.PerLine, row.OwnerPerLine, row.Handle = 1, true, 16, 8, 5
 	case "snzi":
-		// The first arrival and the last departure of each handle go up the tree.
-		row.Handle, row.Close, row.CloseTask = 2, 1, 2
+		// A leaf arrives at the root with its first user. At close the root gets what the leaf
+		// has, if that is more than one; the next handle to have the leaves may be another
+		// thread's.
+		row.Batch, row.Handle, row.Close, row.CloseTask = first, 5, 1, 1
 	default:
 		return row, false
 	}

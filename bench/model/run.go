@@ -3,6 +3,7 @@ package model
 import (
 	"context"
 	"errors"
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"runtime"
@@ -21,6 +22,8 @@ type Config struct {
 	// AssumeCores is the number of processors to predict for; 0: one for each thread.
 	AssumeCores int
 
+	LeftOut []string // for the report
+
 	Seed     uint64
 	Command  string         // for the report
 	Progress func(Progress) // nil: nobody is told
@@ -38,8 +41,8 @@ type Progress struct {
 }
 
 const (
-	rounds  = 7 // an interval of the median takes 6
-	windows = 4 // in a round
+	rounds  = 15 // an interval of the median takes 6; with more, two rounds that others disturb do not widen it
+	windows = 4  // in a round
 )
 
 func (c Config) withDefaults() Config {
@@ -74,6 +77,9 @@ const (
 	numLines
 )
 
+// linesOfTwo are those that two threads measure, if both run.
+var linesOfTwo = []int{lineMove, lineMoveAmong, lineContendedAdd, lineCAS}
+
 // entrant is a strategy and what was measured of it.
 type entrant struct {
 	strategy refcount.Strategy
@@ -98,7 +104,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	r.report = &Report{
 		Schema: Schema, Command: c.Command, Seed: c.Seed, Unit: bench.Unit, Env: machine.Read(),
 		Cores: r.cores, AssumedCores: c.AssumeCores,
-		Strategies: []*StrategyCosts{}, Results: []*Result{},
+		Strategies: []*StrategyCosts{}, Results: []*Result{}, LeftOut: c.LeftOut, Threads: c.Threads,
 	}
 	if err := r.prepare(); err != nil {
 		return nil, err
@@ -106,14 +112,26 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	err := r.measure(ctx)
 	if ctx.Err() != nil {
 		r.report.Incomplete = true
-		err = errors.Join(err, bench.ErrInterrupted)
+		err = errors.Join(err, r.interrupted())
 	}
 	r.report.Env.StealPercent = watch.StealPercent()
 	r.report.Warnings = watch.Warnings(r.report.Env.Cores)
-	r.conclude()
+	// A single sample, of some of the costs, tells nothing.
+	if r.report.Rounds > 0 {
+		r.conclude()
+	}
 	r.report.warnOfProcessors()
 	return r.report, err
 }
+
+func (r *runner) interrupted() error {
+	if r.report.Rounds == 0 {
+		return fmt.Errorf("%w: %w", errNothing, bench.ErrInterrupted)
+	}
+	return bench.ErrInterrupted
+}
+
+var errNothing = errors.New("nothing was measured, as no round was complete")
 
 func (r *runner) prepare() (err error) {
 	if r.profiles, err = newProfiles(r.c.sizes, r.c.Seed); err != nil {
@@ -246,7 +264,7 @@ func (r *runner) conclude() {
 		for i, samples := range e.costs {
 			ns[i] = bench.Summarize(samples).Median
 		}
-		costs := costsOf(ns, r.c.sizes.taskFiles)
+		costs := costsOf(ns)
 		if !e.known {
 			two := ns[costHot2]
 			if r.gauge.hot2 == nil {
@@ -254,7 +272,7 @@ func (r *runner) conclude() {
 			}
 			e.row = e.row.fit(m, costs.Op, two)
 		}
-		r.report.addStrategy(e, costs)
+		r.report.addStrategy(e)
 		for _, p := range r.profiles {
 			for _, threads := range r.c.Threads {
 				if e.row.OneThread && threads > 1 {
@@ -273,6 +291,15 @@ func (r *runner) machine() Machine {
 		}
 		return bench.Summarize(samples).Median
 	}
+	// All or none: what one of them says of lines is in doubt where the threads never ran
+	// together for the others.
+	for _, cost := range linesOfTwo {
+		if len(r.lines[cost]) == 0 {
+			for _, cost := range linesOfTwo {
+				r.lines[cost] = nil
+			}
+		}
+	}
 	m := Machine{
 		Move: median(r.lines[lineMove]), MoveAmong: median(r.lines[lineMoveAmong]), Add: median(r.lines[lineAdd]), ContendedAdd: median(r.lines[lineContendedAdd]),
 		CASFailures: median(r.lines[lineCAS]), CacheBytes: cacheBytes(r.report.Env.Caches),
@@ -284,20 +311,31 @@ func (r *runner) machine() Machine {
 	return m
 }
 
+// mean is NaN without samples. It is for what is rare, and most often not seen at all.
+func mean(samples []float64) float64 {
+	sum := 0.0
+	for _, x := range samples {
+		sum += x
+	}
+	return sum / float64(len(samples))
+}
+
 func (r *runner) result(e *entrant, m Machine, costs Costs, p *Profile, threads int) *Result {
 	processors := r.processors(threads)
 	x := Predict(m, costs, e.row, p, threads, processors)
 	res := &Result{
 		Profile: p.Name, Strategy: e.strategy.Name(), Threads: threads, Processors: processors,
-		Extrapolated: processors > r.cores,
-		Predicted:    known(x.Total), Parallel: known(x.Parallel), Serial: known(x.Serial), Merge: known(x.Merge),
+		Predicted: known(x.Total), Parallel: known(x.Parallel), Serial: known(x.Serial), Merge: known(x.Merge),
 	}
 	for _, t := range r.works {
 		if t.profile == p && t.threads == threads {
 			res.Measured = interval(e.trials[t])
 		}
 	}
-	if res.Predicted != nil && res.Measured != nil && res.Measured.Median > 0 {
+	res.Extrapolated = res.Measured == nil
+	got := r.report.Machine.Processors
+	together := threads == 1 || !math.IsNaN(m.Move) && got != nil && got.Median >= processorsLeast
+	if res.Predicted != nil && res.Measured != nil && res.Measured.Median > 0 && together {
 		res.Ratio = known(x.Total / res.Measured.Median)
 	}
 	return res

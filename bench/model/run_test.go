@@ -52,7 +52,7 @@ func TestRun(t *testing.T) {
 		t.Errorf("%+v", r)
 	}
 	for _, res := range r.Results {
-		if (res.Threads <= r.Cores) != (res.Measured != nil) || (res.Threads > r.Cores) != res.Extrapolated {
+		if (res.Threads <= r.Cores) != (res.Measured != nil) || (res.Measured == nil) != res.Extrapolated {
 			t.Errorf("%d cores: %+v", r.Cores, res)
 		}
 		if res.Threads == 1 && (res.Predicted == nil || res.Ratio == nil) {
@@ -60,7 +60,7 @@ func TestRun(t *testing.T) {
 		}
 	}
 	out := tableOf(t, r)
-	for _, want := range []string{"private: ", "hot: ", "zipf: ", "tasks: ", "256*", "measured", "extrapolated (*)", "a core for each thread is assumed", "GOMAXPROCS"} {
+	for _, want := range []string{"private: ", "count-hot: ", "count-zipf: ", "tasks: ", "256*", "measured", "extrapolated (*)", "snzi tells only", "plain serves one thread", "a core for each thread is assumed", "GOMAXPROCS"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -80,7 +80,7 @@ func TestOneProcessor(t *testing.T) {
 		}
 	}
 	out := tableOf(t, r)
-	for _, want := range []string{"take two processors", "newcomer (assumed)", "threads here have 1 core, so"} {
+	for _, want := range []string{"take two processors", "newcomer (assumed)", "(threads here have 1 core)", "-: not predicted"} {
 		if !strings.Contains(out, want) {
 			t.Errorf("no %q in\n%s", want, out)
 		}
@@ -92,11 +92,11 @@ func TestAssumedCores(t *testing.T) {
 	c.AssumeCores = 1
 	r := run(t, c)
 	for _, res := range r.Results {
-		if res.Processors != 1 || res.Extrapolated || res.Predicted == nil || (res.Measured != nil) != (res.Threads == 1) {
+		if res.Processors != 1 || res.Extrapolated != (res.Threads > 1) || res.Predicted == nil || (res.Measured != nil) != (res.Threads == 1) {
 			t.Errorf("%+v", res)
 		}
 	}
-	if out := tableOf(t, r); !strings.Contains(out, "nothing is extrapolated; 1 core assumed") {
+	if out := tableOf(t, r); !strings.Contains(out, "1 core assumed") || !strings.Contains(out, "2*") || !strings.Contains(out, "predictions for 2, 256 threads") {
 		t.Error(out)
 	}
 }
@@ -120,20 +120,73 @@ func TestWrongCounts(t *testing.T) {
 	}
 }
 
+// TestInterrupted: the rounds that were complete count, and without one there is nothing.
 func TestInterrupted(t *testing.T) {
-	ctx, cancel := context.WithCancel(t.Context())
-	c := tiny(refcount.Atomic{}, refcount.CAS{})
-	told := 0
-	c.Progress = func(Progress) {
-		if told++; told == 2 {
-			cancel()
+	for _, c := range []struct {
+		at, rounds, strategies int
+		message                string
+	}{{2, 0, 0, "nothing was measured"}, {3, 1, 2, "interrupted: "}} {
+		ctx, cancel := context.WithCancel(t.Context())
+		config := tiny(refcount.Atomic{}, refcount.CAS{})
+		told := 0
+		config.Progress = func(Progress) {
+			if told++; told == c.at {
+				cancel()
+			}
+		}
+		r, err := Run(ctx, config)
+		cancel()
+		if !errors.Is(err, bench.ErrInterrupted) || !r.Incomplete || r.Rounds != c.rounds || len(r.Strategies) != c.strategies {
+			t.Errorf("%v, %+v", err, r)
+		}
+		if c.rounds == 0 && !errors.Is(err, errNothing) {
+			t.Errorf("error %v", err)
+		}
+		if out := tableOf(t, r); !strings.Contains(out, c.message) {
+			t.Error(out)
 		}
 	}
-	r, err := Run(ctx, c)
-	if !errors.Is(err, bench.ErrInterrupted) || !r.Incomplete || r.Rounds != 0 || len(r.Strategies) != 2 {
-		t.Errorf("%v, %+v", err, r)
+}
+
+// TestNotTogether: where two threads never ran at the same time, no line is known, whatever
+// was seen of one, and there are no ratios.
+func TestNotTogether(t *testing.T) {
+	c := tiny(refcount.Atomic{})
+	c = c.withDefaults()
+	profiles, err := newProfiles(c.sizes, 1)
+	if err != nil {
+		t.Fatal(err)
 	}
-	if out := tableOf(t, r); !strings.Contains(out, "interrupted") {
+	r := &runner{c: c, cores: 2, profiles: profiles, report: &Report{Threads: c.Threads, Profiles: profiles}}
+	e := &entrant{strategy: refcount.Atomic{}, known: true, trials: map[*trials][]float64{}}
+	e.row, _ = RowOf(e.strategy)
+	for i := range e.costs {
+		e.costs[i] = []float64{5}
+	}
+	for _, p := range profiles {
+		two := &trials{profile: p, threads: 2}
+		r.works, e.trials[two] = append(r.works, two), []float64{7}
+	}
+	r.entrants = []*entrant{e}
+	r.lines[lineMove], r.lines[lineAdd] = []float64{100}, []float64{5}
+	r.conclude()
+	if m := r.report.Machine; m.Move != nil || m.CASFailures != nil || m.Add == nil {
+		t.Errorf("%+v", m)
+	}
+	for _, res := range r.report.Results {
+		if res.Ratio != nil || res.Threads == 2 && res.Measured == nil {
+			t.Errorf("%+v", res)
+		}
+	}
+	if out := tableOf(t, r.report); !strings.Contains(out, "two threads did not get them") || !strings.Contains(out, "- (ratio)") {
+		t.Error(out)
+	}
+}
+
+func TestNothingToPredict(t *testing.T) {
+	c := tiny(refcount.Plain{})
+	c.Threads = []int{2}
+	if out := tableOf(t, run(t, c)); strings.Contains(out, "ratio: ") || !strings.Contains(out, "plain serves one thread") || !strings.Contains(out, "nothing to predict") {
 		t.Error(out)
 	}
 }
@@ -161,7 +214,7 @@ func TestJSON(t *testing.T) {
 	if err := read.WriteJSON(&second); err != nil {
 		t.Fatal(err)
 	}
-	if first.String() != second.String() || !strings.Contains(first.String(), `"schema": "objhash.model/1"`) {
+	if first.String() != second.String() || !strings.Contains(first.String(), `"schema": "objhash.model/2"`) {
 		t.Errorf("written\n%s\nread and written again\n%s", &first, &second)
 	}
 	if err := r.WriteJSON(failing{}); err == nil {
@@ -236,6 +289,9 @@ func TestOptions(t *testing.T) {
 		{Options{Threads: []string{"0"}}, "no number of threads"},
 		{Options{Strategies: []string{"atomc"}}, `did you mean "atomic"?`},
 		{Options{AssumeCores: -1}, "-1 cores"},
+		{Options{AssumeCores: 2000}, "want 1 to 1,024"},
+		{Options{Threads: []string{"1", "2000"}}, "2,000 threads; want 1 to 1,024"},
+		{Options{JSON: "-"}, "want a file"},
 	} {
 		if r, err := c.o.Run(t.Context(), nil); r != nil || !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), c.message) {
 			t.Errorf("%+v: %v, want %q", c.o, err, c.message)
@@ -244,7 +300,10 @@ func TestOptions(t *testing.T) {
 	if c, err := (Options{Threads: []string{"4", "1"}}).config(); err != nil || c.Threads[0] != 1 {
 		t.Errorf("%v, %v: want threads ascending", c.Threads, err)
 	}
-	if c, err := (Options{}).config(); err != nil || len(c.Threads) != len(DefaultThreads()) || len(c.Strategies) != len(refcount.All()) {
+	if c, err := (Options{}).config(); err != nil || len(c.Threads) != len(DefaultThreads()) || len(c.Strategies) != len(refcount.All())-1 || len(c.LeftOut) != 1 {
 		t.Errorf("%+v, %v", c, err)
+	}
+	if c, err := (Options{Strategies: []string{"snzi"}}).config(); err != nil || len(c.Strategies) != 1 || len(c.LeftOut) != 0 {
+		t.Errorf("%+v, %v: want what is named", c, err)
 	}
 }

@@ -49,6 +49,7 @@ func TestUsageErrors(t *testing.T) {
 		{"run --objects ten", "like 1000000, 1_000_000, 1e6 or 10k"},
 		{"run --threads -1", `"-1" is no number of threads`},
 		{"run --threads 4097", `"4097" is too large a number of threads; want at most 4,096`},
+		{"run --json -", "standard output is for people"},
 		{"run --trials 0", "0 trials; want 1 to 10,000"},
 		{"run --trials many", `invalid argument "many" for "--trials"`},
 		{"run --seed -3", `invalid argument "-3" for "--seed"`},
@@ -66,9 +67,11 @@ func TestUsageErrors(t *testing.T) {
 		{"model extra", `unknown command "extra"`},
 		{"model --threads 0", `"0" is no number of threads`},
 		{"model --threads 1,two", `"two" is no number of threads`},
+		{"model --threads 2000", "2,000 threads; want 1 to 1,024"},
+		{"model --json -", "standard output is for people"},
 		{"model --strategy atomc", `unknown strategy "atomc"; did you mean "atomic"?`},
 		{"model --strategy nonsense", "there are: plain, mutex"},
-		{"model --assume-cores -1", "-1 cores to assume; want 1 to 4,096"},
+		{"model --assume-cores -1", "-1 cores to assume; want 1 to 1,024"},
 		{"model --assume-cores few", `invalid argument "few" for "--assume-cores"`},
 		{"model --quick", "unknown flag: --quick"},
 	} {
@@ -306,12 +309,12 @@ func TestInterrupted(t *testing.T) {
 func TestModel(t *testing.T) {
 	path := filepath.Join(t.TempDir(), "out.json")
 	code, stdout, stderr := crbench(t, "model", "-s", "plain,atomic", "--threads", "1,64", "--json", path)
-	for _, want := range []string{"Costs of this machine", "private:", "hot:", "zipf:", "tasks:", "measured", "64*", "extrapolated"} {
+	for _, want := range []string{"Costs of this machine", "private:", "count-hot:", "count-zipf:", "tasks:", "measured", "64*", "extrapolated"} {
 		if code != exitOK || !strings.Contains(stdout, want) {
 			t.Fatalf("exit code %d, no %q in\n%s%s", code, want, stdout, stderr)
 		}
 	}
-	if !strings.Contains(stderr, "[1/7] round\n") {
+	if !strings.Contains(stderr, "[1/15] round\n") {
 		t.Errorf("progress, not on a terminal:\n%s", stderr)
 	}
 	b, err := os.ReadFile(path)
@@ -325,7 +328,7 @@ func TestModel(t *testing.T) {
 	if err := json.Unmarshal(b, &doc); err != nil {
 		t.Fatal(err)
 	}
-	if doc.Schema != "objhash.model/1" || len(doc.Results) != 4*(1+2) {
+	if doc.Schema != "objhash.model/2" || len(doc.Results) != 4*(1+2) {
 		t.Errorf("document:\n%s", b)
 	}
 }
