@@ -1,6 +1,7 @@
 package refcount
 
 import (
+	"sync"
 	"sync/atomic"
 
 	"github.com/objhash/objhash/internal/region"
@@ -66,15 +67,63 @@ func (Arrays) Traits() Traits {
 
 // New implements [Strategy].
 func (Arrays) New(c Config) (Counter, error) {
-	a := new(arraysCounter)
-	a.init(c, arraysMost, arrayHeadBytes)
+	a := &arraysCounter{splitCounter: newSplitCounter(c), most: arraysMost}
 	a.nowhere = region.NewArray[uint32](a.shared.Arena())
 	return a, nil
 }
 
 type arraysCounter struct {
-	splitCounter[uint32]
+	splitCounter
 	nowhere *region.Array[uint32] // without segments: of handles without an array
+
+	mu   sync.Mutex
+	most int                          // arrays
+	idle []*ownCounts                 // that no handle has
+	own  atomic.Pointer[[]*ownCounts] // all that were made
+}
+
+// ownCounts are parts of counts, of one handle at a time. Its holder alone writes; others
+// read it, for estimates. They go from handle to handle with what is in them, so there are
+// as many as there ever were handles counting at the same time.
+type ownCounts struct{ cells *region.Array[uint32] }
+
+// all returns the arrays of all handles there were.
+func (c *arraysCounter) all() []*ownCounts {
+	if own := c.own.Load(); own != nil {
+		return *own
+	}
+	return nil
+}
+
+// borrow returns an array that no other handle has, or nil: there are as many as there may
+// be, or memory is refused.
+func (c *arraysCounter) borrow() *ownCounts {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if n := len(c.idle); n > 0 {
+		o := c.idle[n-1]
+		c.idle = c.idle[:n-1]
+		return o
+	}
+	own := c.all()
+	a := c.shared.Arena()
+	if len(own) == c.most || a.Charge(arrayHeadBytes) != nil {
+		return nil
+	}
+	o := &ownCounts{cells: region.NewArray[uint32](a)}
+	// A longer list may share memory with the shorter ones before it: whoever has one
+	// of those does not look beyond its end.
+	own = append(own, o)
+	// Ordering: pairs with the Load in all: the array is in the list before that is
+	// seen. Who sees the list before misses an array that was empty at that time.
+	c.own.Store(&own)
+	return o
+}
+
+func (c *arraysCounter) giveBack(o *ownCounts) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.idle = append(c.idle, o)
 }
 
 // Count implements [Counter].
@@ -95,7 +144,13 @@ func (c *arraysCounter) Count(ref int32) int64 {
 func (c *arraysCounter) Barrier() { c.marks.reap(c.Count) }
 
 // Bytes implements [Counter].
-func (c *arraysCounter) Bytes() int64 { return c.bytes() + c.open.Load()*arraysHandleBytes }
+func (c *arraysCounter) Bytes() int64 {
+	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*arraysHandleBytes
+	for _, o := range c.all() {
+		n += o.cells.Bytes() + arrayHeadBytes
+	}
+	return n
+}
 
 // Handle implements [Counter].
 func (c *arraysCounter) Handle() Handle {
@@ -106,8 +161,8 @@ func (c *arraysCounter) Handle() Handle {
 type arraysHandle struct {
 	words   *region.Array[uint32] // of own, or nowhere: never nil, so that Inc need not ask
 	counter *arraysCounter
-	own     *ownCounts[uint32] // nil: none was free, or none needed yet
-	refused bool               // memory, since the last flush
+	own     *ownCounts // nil: none was free, or none needed yet
+	refused bool       // memory, since the last flush
 	closed  bool
 	// 64 bytes in all, so that no two handles share a cache line.
 	_ [38]byte

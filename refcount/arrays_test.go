@@ -126,7 +126,7 @@ func TestArrays_goFromHandleToHandle(t *testing.T) {
 		t.Errorf("Count(2) = %d; want 4", got)
 	}
 
-	of := map[*ownCounts[uint32]]bool{}
+	of := map[*ownCounts]bool{}
 	var open []Handle
 	for range 10 {
 		c.Handle().Flush() // takes none
@@ -155,7 +155,7 @@ func TestArrays_memoryFollowsWhatIsTouched(t *testing.T) {
 	if n := unsafe.Sizeof(arraysHandle{}); n > arraysHandleBytes || n <= 48 {
 		t.Errorf("a handle takes %d bytes; want a cache line", n)
 	}
-	if n := unsafe.Sizeof(region.Array[uint32]{}) + unsafe.Sizeof(ownCounts[uint32]{}); n > arrayHeadBytes {
+	if n := unsafe.Sizeof(region.Array[uint32]{}) + unsafe.Sizeof(ownCounts{}); n > arrayHeadBytes {
 		t.Errorf("an array takes %d bytes without segments; Bytes says %d", n, arrayHeadBytes)
 	}
 	c := newTestArrays(t, 0, 1_000_000, nil)

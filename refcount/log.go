@@ -1,20 +1,24 @@
 package refcount
 
 import (
+	"sync"
 	"sync/atomic"
 	"unsafe"
+
+	"github.com/objhash/objhash/internal/region"
 )
 
 // Log notes encounters in a short log of the handle's own, and adds them up when the
-// log is full: the encounter log with periodic compaction, into per-handle arrays of
-// small counts whose overflow goes to shared ones.
+// log is full: the encounter log with periodic compaction, into arrays of small counts
+// whose overflow goes to shared ones.
 //
-// A handle that fills its log takes one of ownMax arrays of one byte for each objref,
-// as long as there is one that no other handle has, and adds to that without locked
+// There are up to 8 arrays of one byte for each objref. A handle has the one that the
+// fewest open handles have, and locks it while it adds its log up, without locked
 // instructions; when a byte is full, 256 users go to the object's shared count, and when
-// it is empty, 128 come from there. Without such an array it adds to the shared counts,
-// as [Atomic] does. An array goes from handle to handle with what is in it; a count is
-// the sum over all.
+// it is empty, 128 come from there. It does not wait: if another handle is adding up
+// there, it adds to the shared counts, as [Atomic] does. So no more threads come in each
+// other's way than run at the same time, however many handles are open. A count is the
+// sum over all arrays.
 //
 // Source: ours; the parts are the encounter logs of record and replay tools, and the
 // per-CPU counters of Linux (percpu_ref, 3.11) with the overflow of its percpu_counter.
@@ -24,11 +28,11 @@ import (
 // together, their cache misses overlap, and a byte each keeps four times as many
 // objects in the cache as a word would. Exact at flush; an open handle holds back 64
 // users at most, and 256 more for the moment between the two halves of a carry. Deaths
-// are told at the barrier. Wait-free, but for the lock with which a handle takes or gives
-// back an array, or makes room in it. Memory: 4 bytes for each objref, a quarter of one if
-// deaths are told, and 1 more for each array that concurrent handles made necessary, so 12
-// at most; 384 bytes for each handle. Bad where a death must be told soon, or counts are read often: a read looks at
-// all arrays.
+// are told at the barrier. Wait-free, but for a lock to open and close handles, and to make
+// room in an array. Memory: 4 bytes for each objref, a quarter of one if deaths are told, and
+// 1 for each of the arrays that concurrent handles made necessary, so 12 at most; 384 bytes
+// for each handle, and 1.2 KiB for each array. Bad where a death must be told soon, or counts
+// are read often: a read looks at all arrays.
 type Log struct{}
 
 const (
@@ -44,7 +48,7 @@ func (Log) Name() string { return "log" }
 // Traits implements [Strategy].
 func (Log) Traits() Traits {
 	return Traits{
-		Summary: "a log of 64 encounters, added up in byte arrays of the handle's own, with overflow to a shared word",
+		Summary: "a log of 64 encounters, added up in a few arrays of bytes, with overflow to a shared word",
 		Exact:   AtFlush, Zero: AtBarrier, Behind: logLen + ownFull + 1,
 		PerObject: 4.25, PerObjectHandle: float64(cellBytes), OwnMax: ownMax, PerHandle: logHandleBytes,
 	}
@@ -52,12 +56,30 @@ func (Log) Traits() Traits {
 
 // New implements [Strategy]. The counter's handles are of type *[LogHandle].
 func (Log) New(c Config) (Counter, error) {
-	l := new(logCounter)
-	l.init(c, ownMax, 0) // for so few, lists of segments do not count
-	return l, nil
+	return &logCounter{splitCounter: newSplitCounter(c)}, nil
 }
 
-type logCounter struct{ splitCounter[ownCell] }
+type logCounter struct {
+	splitCounter
+	mu  sync.Mutex // to open and close handles, and to make an array
+	own [ownMax]ownCells
+}
+
+// ownCells are the cells of a few handles.
+type ownCells struct {
+	// busy is 1 while a handle adds up here.
+	//
+	// Ordering: from the step to 1 to that back to 0 the handle is the only writer of
+	// cells and room, and sees what the one before it wrote.
+	busy  atomic.Uint32
+	room  uint32 // objrefs up to here have room
+	cells atomic.Pointer[region.Array[ownCell]]
+
+	handles int // open ones; guarded by logCounter.mu
+
+	// 64 bytes in all, so that no two share a cache line.
+	_ [64 - 8 - 2*unsafe.Sizeof(uintptr(0))]byte
+}
 
 // Count implements [Counter].
 func (c *logCounter) Count(ref int32) int64 {
@@ -65,8 +87,12 @@ func (c *logCounter) Count(ref int32) int64 {
 	if whole {
 		return sum
 	}
-	for _, o := range c.all() {
-		if cell := o.cells.At(uint32(ref)); cell != nil {
+	for i := range c.own {
+		cells := c.own[i].cells.Load()
+		if cells == nil {
+			continue
+		}
+		if cell := cells.At(uint32(ref)); cell != nil {
 			sum += int64(loadCell(cell))
 		}
 	}
@@ -77,23 +103,54 @@ func (c *logCounter) Count(ref int32) int64 {
 func (c *logCounter) Barrier() { c.marks.reap(c.Count) }
 
 // Bytes implements [Counter].
-func (c *logCounter) Bytes() int64 { return c.bytes() + c.open.Load()*logHandleBytes }
+func (c *logCounter) Bytes() int64 {
+	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes
+	for i := range c.own {
+		if cells := c.own[i].cells.Load(); cells != nil {
+			n += cellsHeadBytes + cells.Bytes()
+		}
+	}
+	return n
+}
 
 // Handle implements [Counter].
 func (c *logCounter) Handle() Handle {
 	c.open.Add(1)
-	return &LogHandle{counter: c, limit: logLen}
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	fewest := &c.own[0]
+	for i := range c.own {
+		if o := &c.own[i]; o.handles < fewest.handles {
+			fewest = o
+		}
+	}
+	fewest.handles++
+	return &LogHandle{counter: c, own: fewest, limit: logLen}
+}
+
+// makeCells makes the cells of o, if there is memory for them.
+func (c *logCounter) makeCells(o *ownCells) *region.Array[ownCell] {
+	a := c.shared.Arena()
+	if a.Charge(cellsHeadBytes) != nil {
+		return nil
+	}
+	cells := region.NewArray[ownCell](a)
+	// Ordering: pairs with the Loads in Count. Who does not see them misses cells that were
+	// empty at that time.
+	o.cells.Store(cells)
+	return cells
 }
 
 const (
 	logLen         = 64
 	logHandleBytes = 384
+	cellsHeadBytes = int64(unsafe.Sizeof(region.Array[ownCell]{}))
 )
 
 // LogHandle is a handle of [Log].
 type LogHandle struct {
 	counter *logCounter
-	own     *ownCounts[ownCell] // nil: none was free, or none needed yet
+	own     *ownCells
 	n       uint
 	limit   uint // flush when n is this; 1: closed
 	refs    [logLen]int32
@@ -127,68 +184,86 @@ func (h *LogHandle) Flush() { h.flush() }
 
 // Close implements [Handle].
 func (h *LogHandle) Close() {
-	if h.limit != 1 {
-		h.limit = 1
-		h.counter.open.Add(-1)
-	}
 	h.flush()
-	if h.own != nil {
-		h.counter.giveBack(h.own)
-		h.own = nil
+	if h.limit == 1 {
+		return
 	}
+	h.limit = 1
+	c := h.counter
+	c.open.Add(-1)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	h.own.handles--
 }
 
 // flush adds up what the log notes: an objref for each increment, and one below 0 for
 // each decrement.
 func (h *LogHandle) flush() {
-	if h.own == nil && h.n == logLen {
-		h.own = h.counter.borrow()
-	}
-	refs := h.refs[:h.n]
+	notes := h.refs[:h.n]
 	h.n = 0
-	if len(refs) == 0 {
+	if len(notes) == 0 {
 		return
 	}
-	if h.own == nil {
-		h.counter.addAll(refs)
+	if !h.own.busy.CompareAndSwap(0, 1) {
+		h.counter.addAll(notes)
 		return
 	}
-	// A log that ends as it begins is most likely that of a hot object. Its cell would have
-	// to be loaded where it has just been stored, again and again.
-	hot := 0
-	if refs[0] == refs[len(refs)-1] && uint32(refs[0]) <= h.own.room {
-		for hot = 1; hot < len(refs) && refs[hot] == refs[0]; hot++ {
-		}
-		if bump(h.own.cells.Made(uint32(refs[0])), uint32(hot)) {
-			addShared(h.counter.shared.Made(uint32(refs[0])), ownFull+1)
-		}
+	cells := h.own.cells.Load()
+	if cells == nil && len(notes) >= logLen/4 { // not for a handle that counts next to nothing
+		cells = h.counter.makeCells(h.own)
 	}
-	room, cells := h.own.room, h.own.cells
-	for i, ref := range refs[hot:] {
-		if uint32(ref) > room { // or a decrement
-			if !h.counter.addOwn(h.own, ref) {
-				h.counter.addAll(refs[hot+i:])
-				return
-			}
-			room = h.own.room
-			continue
-		}
-		if bump(cells.Made(uint32(ref)), 1) {
-			addShared(h.counter.shared.Made(uint32(ref)), ownFull+1)
-		}
+	if cells != nil {
+		notes = h.addUp(cells, notes)
+	}
+	h.own.busy.Store(0)
+	if len(notes) > 0 {
+		h.counter.addAll(notes)
 	}
 }
 
-// addOwn adds up one note in o. It returns false if there is no memory for that.
-func (c *logCounter) addOwn(o *ownCounts[ownCell], note int32) bool {
+// addUp adds notes up in cells, those of own, which are busy. It returns those for which
+// there is no memory.
+func (h *LogHandle) addUp(cells *region.Array[ownCell], notes []int32) (rest []int32) {
+	c, o := h.counter, h.own
+	// A log that ends as it begins is most likely that of a hot object. Its cell would have
+	// to be loaded where it has just been stored, again and again.
+	if ref := notes[0]; ref == notes[len(notes)-1] && uint32(ref) <= o.room {
+		hot := 1
+		for hot < len(notes) && notes[hot] == ref {
+			hot++
+		}
+		if bump(cells.Made(uint32(ref)), uint32(hot)) {
+			addShared(c.shared.Made(uint32(ref)), ownFull+1)
+		}
+		notes = notes[hot:]
+	}
+	room := o.room
+	for i, note := range notes {
+		if uint32(note) > room { // or a decrement
+			if !c.addOne(o, cells, note) {
+				return notes[i:]
+			}
+			room = o.room
+			continue
+		}
+		if bump(cells.Made(uint32(note)), 1) {
+			addShared(c.shared.Made(uint32(note)), ownFull+1)
+		}
+	}
+	return nil
+}
+
+// addOne adds up one note in cells, those of o. It returns false if there is no memory for
+// that.
+func (c *logCounter) addOne(o *ownCells, cells *region.Array[ownCell], note int32) bool {
 	ref := uint32(max(note, -note))
 	if ref > o.room {
-		if o.cells.Grow(0, ref) != nil {
+		if cells.Grow(0, ref) != nil {
 			return false
 		}
 		o.room = ref
 	}
-	switch cell := o.cells.Made(ref); {
+	switch cell := cells.Made(ref); {
 	case note < 0:
 		if unbump(cell) {
 			addShared(c.shared.Made(ref), -ownBorrow)

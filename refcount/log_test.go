@@ -1,69 +1,78 @@
 package refcount
 
 import (
-	"runtime"
+	"sync/atomic"
 	"testing"
-	"time"
 )
 
-// Handles that are open at the same time have arrays of their own: an array has one
-// writer, whose adds are not locked.
+// Each of the first handles has an array of its own, and handles that come and go do not make
+// more.
 func TestG21_openHandlesHaveArraysOfTheirOwn(t *testing.T) {
 	c, _ := newCounter(t, Log{}, 0)
 	grow(t, c, 1, 64)
-	var open []*LogHandle
-	of := map[*ownCounts[ownCell]]int{}
-	for i := range ownMax + 1 {
-		h := c.Handle().(*LogHandle)
-		open = append(open, h)
-		for range logLen {
-			h.Inc(7)
+	for round := range 3 {
+		var open []*LogHandle
+		of := map[*ownCells]int{}
+		for range 2 * ownMax {
+			h := c.Handle().(*LogHandle)
+			open = append(open, h)
+			of[h.own]++
+			for range logLen {
+				h.Inc(7)
+			}
 		}
-		if has := h.own != nil; has != (i < ownMax) {
-			t.Fatalf("handle %d has an array: %t; want %t: there are %d", i, has, i < ownMax, ownMax)
+		for o, n := range of {
+			if n != 2 || o.cells.Load() == nil {
+				t.Errorf("round %d: %d of %d handles have one array; want 2 of each", round, n, len(open))
+			}
 		}
-		if other, taken := of[h.own]; taken {
-			t.Fatalf("handles %d and %d have the same array", other, i)
+		for _, h := range open[:round] { // closed before the others
+			h.Close()
+			h.Close()
 		}
-		of[h.own] = i
+		for _, h := range open {
+			h.Close()
+		}
+		if got := c.Count(7); got != int64(round+1)*2*ownMax*logLen {
+			t.Errorf("round %d: Count = %d", round, got)
+		}
 	}
-	for _, h := range open {
-		h.Close()
-		if h.own != nil {
-			t.Error("a closed handle has an array")
-		}
+	alone := c.Handle().(*LogHandle)
+	if alone.own.handles != 1 {
+		t.Errorf("with all others closed an array has %d handles", alone.own.handles)
 	}
-	if got := c.Count(7); got != (ownMax+1)*logLen {
-		t.Errorf("Count = %d; want %d", got, (ownMax+1)*logLen)
-	}
+	alone.Close()
 }
 
-// A handle adds what it has noted before it gives its array back: the next handle may
-// write there at once.
-func TestG21_closeAddsBeforeItGivesTheArrayBack(t *testing.T) {
-	counter, _ := newCounter(t, Log{}, 0)
-	grow(t, counter, 1, 64)
-	c := counter.(*logCounter)
+// A handle whose array is busy, because the thread of another one was stopped there, does
+// not wait, and does not write there.
+func TestG20_flushDoesNotWaitForABusyArray(t *testing.T) {
+	c, _ := newCounter(t, Log{}, 0)
+	grow(t, c, 1, 64)
 	h := c.Handle().(*LogHandle)
-	for range logLen + 1 { // one more than makes it take an array
-		h.Inc(4)
+	for range logLen {
+		h.Inc(7)
 	}
-	cell := h.own.cells.At(4)
-	closed := make(chan struct{})
-	c.mu.Lock() // nothing can be given back
-	go func() {
-		defer close(closed)
-		h.Close()
-	}()
-	for start := time.Now(); loadCell(cell) != logLen+1; runtime.Gosched() {
-		if time.Since(start) > 30*time.Second {
-			t.Errorf("%d counted in the array that is to be given back; want %d", loadCell(cell), logLen+1)
-			break
-		}
+	cell := h.own.cells.Load().At(7)
+	h.own.busy.Store(1)
+	for range 10*logLen + 3 {
+		h.Inc(7)
 	}
-	c.mu.Unlock()
-	<-closed
-	if got := c.Count(4); got != logLen+1 {
-		t.Errorf("Count = %d; want %d", got, logLen+1)
+	h.Dec(7)
+	h.Flush()
+	if got := loadCell(cell); got != logLen {
+		t.Errorf("the busy array has %d users; want %d as before", got, logLen)
+	}
+	if got := c.Count(7); got != 11*logLen+2 {
+		t.Errorf("Count = %d; want %d", got, 11*logLen+2)
+	}
+	h.own.busy.Store(0)
+	h.Inc(7)
+	h.Close()
+	if got := atomic.LoadUint32(c.(*logCounter).shared.At(7)); got != 10*logLen+2 {
+		t.Errorf("%d users in the shared count; want those of the time when the array was busy", got)
+	}
+	if got := c.Count(7); got != 11*logLen+3 {
+		t.Errorf("Count = %d; want %d", got, 11*logLen+3)
 	}
 }
