@@ -187,11 +187,10 @@ other:
 	JMP ·lookupKernelGo+0(SB)
 
 // func lookupBatchAVX512(x *byte, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
-// Requires: AVX, AVX512DQ, AVX512F, BMI, BMI2, CMOV, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, BMI, BMI2, MMX+
 TEXT ·lookupBatchAVX512(SB), $1032-49
 	MOVB         $0x00, left+48(FP)
 	MOVQ         x+0(FP), AX
-	MOVQ         ptrs+8(FP), SI
 	MOVQ         refs+16(FP), DI
 	MOVQ         tags+24(FP), BX
 	XORL         R13, R13
@@ -220,7 +219,8 @@ more:
 
 whole:
 	KMOVB       DX, K2
-	VMOVDQU64.Z (SI)(R13*8), K2, Z23
+	MOVQ        ptrs+8(FP), CX
+	VMOVDQU64.Z (CX)(R13*8), K2, Z23
 	VPADDQ      Z22, Z23, Z24
 	VPSRLQ      $0x30, Z24, Z24
 	VPTESTMQ    Z24, Z24, K3
@@ -310,15 +310,425 @@ whole:
 	JLT         more
 
 search:
-	MOVQ    n+32(FP), CX
-	LEAQ    8(R15), DX
-	CMPQ    DX, CX
-	CMOVQGT CX, DX
-	MOVQ    DX, 1024(SP)
-	MOVQ    R15, AX
-	ANDQ    $+31, AX
+	MOVQ         R15, AX
+	ANDQ         $+31, AX
+	XORL         SI, SI
+	MOVQ         n+32(FP), DX
+	SUBQ         R15, DX
+	CMPQ         DX, $0x08
+	JLT          rest
+	ADDQ         $0x08, R14
+	MOVQ         512(SP)(AX*8), R9
+	MOVQ         768(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, (SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane0_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane0_pending
+	MOVQ         256(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane0_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane0_pending
+	MOVL         DX, (DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane1
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, (BX)(R15*1)
+
+lane1:
+	MOVQ         520(SP)(AX*8), R9
+	MOVQ         776(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 8(SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane1_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane1_pending
+	MOVQ         264(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane1_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane1_pending
+	MOVL         DX, 4(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane2
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 1(BX)(R15*1)
+
+lane2:
+	MOVQ         528(SP)(AX*8), R9
+	MOVQ         784(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 16(SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane2_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane2_pending
+	MOVQ         272(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane2_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane2_pending
+	MOVL         DX, 8(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane3
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 2(BX)(R15*1)
+
+lane3:
+	MOVQ         536(SP)(AX*8), R9
+	MOVQ         792(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 24(SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane3_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane3_pending
+	MOVQ         280(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane3_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane3_pending
+	MOVL         DX, 12(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane4
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 3(BX)(R15*1)
+
+lane4:
+	MOVQ         544(SP)(AX*8), R9
+	MOVQ         800(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 32(SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane4_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane4_pending
+	MOVQ         288(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane4_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane4_pending
+	MOVL         DX, 16(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane5
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 4(BX)(R15*1)
+
+lane5:
+	MOVQ         552(SP)(AX*8), R9
+	MOVQ         808(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 40(SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane5_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane5_pending
+	MOVQ         296(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane5_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane5_pending
+	MOVL         DX, 20(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane6
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 5(BX)(R15*1)
+
+lane6:
+	MOVQ         560(SP)(AX*8), R9
+	MOVQ         816(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 48(SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane6_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane6_pending
+	MOVQ         304(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane6_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane6_pending
+	MOVL         DX, 24(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane7
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 6(BX)(R15*1)
+
+lane7:
+	MOVQ         568(SP)(AX*8), R9
+	MOVQ         824(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 56(SP)(AX*8), CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          lane7_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane7_pending
+	MOVQ         312(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane7_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane7_pending
+	MOVL         DX, 28(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane8
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 7(BX)(R15*1)
+
+lane8:
+	TESTL SI, SI
+	JNZ   each
+
+next:
+	ADDQ $0x08, R15
+	CMPQ R15, n+32(FP)
+	JLT  more
+	MOVQ R14, found+40(FP)
+	RET
+
+lane0_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane0_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane0_pending
+	MOVQ  256(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane0_pending
+	DECQ  R14
+	MOVL  $0x00000000, (DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane1
+	MOVB  $0x00, (BX)(R15*1)
+	JMP   lane1
+
+lane0_pending:
+	DECQ R14
+	ORL  $0x00000001, SI
+	JMP  lane1
+
+lane1_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane1_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane1_pending
+	MOVQ  264(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane1_pending
+	DECQ  R14
+	MOVL  $0x00000000, 4(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane2
+	MOVB  $0x00, 1(BX)(R15*1)
+	JMP   lane2
+
+lane1_pending:
+	DECQ R14
+	ORL  $0x00000002, SI
+	JMP  lane2
+
+lane2_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane2_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane2_pending
+	MOVQ  272(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane2_pending
+	DECQ  R14
+	MOVL  $0x00000000, 8(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane3
+	MOVB  $0x00, 2(BX)(R15*1)
+	JMP   lane3
+
+lane2_pending:
+	DECQ R14
+	ORL  $0x00000004, SI
+	JMP  lane3
+
+lane3_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane3_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane3_pending
+	MOVQ  280(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane3_pending
+	DECQ  R14
+	MOVL  $0x00000000, 12(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane4
+	MOVB  $0x00, 3(BX)(R15*1)
+	JMP   lane4
+
+lane3_pending:
+	DECQ R14
+	ORL  $0x00000008, SI
+	JMP  lane4
+
+lane4_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane4_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane4_pending
+	MOVQ  288(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane4_pending
+	DECQ  R14
+	MOVL  $0x00000000, 16(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane5
+	MOVB  $0x00, 4(BX)(R15*1)
+	JMP   lane5
+
+lane4_pending:
+	DECQ R14
+	ORL  $0x00000010, SI
+	JMP  lane5
+
+lane5_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane5_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane5_pending
+	MOVQ  296(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane5_pending
+	DECQ  R14
+	MOVL  $0x00000000, 20(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane6
+	MOVB  $0x00, 5(BX)(R15*1)
+	JMP   lane6
+
+lane5_pending:
+	DECQ R14
+	ORL  $0x00000020, SI
+	JMP  lane6
+
+lane6_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane6_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane6_pending
+	MOVQ  304(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane6_pending
+	DECQ  R14
+	MOVL  $0x00000000, 24(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane7
+	MOVB  $0x00, 6(BX)(R15*1)
+	JMP   lane7
+
+lane6_pending:
+	DECQ R14
+	ORL  $0x00000040, SI
+	JMP  lane7
+
+lane7_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane7_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane7_pending
+	MOVQ  312(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane7_pending
+	DECQ  R14
+	MOVL  $0x00000000, 28(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane8
+	MOVB  $0x00, 7(BX)(R15*1)
+	JMP   lane8
+
+lane7_pending:
+	DECQ R14
+	ORL  $0x00000080, SI
+	JMP  lane8
+
+rest:
+	BTSL DX, SI
+	DECL SI
 
 each:
+	TZCNTL       SI, DX
+	MOVQ         DX, 1024(SP)
+	ADDQ         DX, AX
+	ADDQ         DX, R15
 	MOVQ         512(SP)(AX*8), R9
 	MOVQ         768(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
@@ -350,14 +760,12 @@ found:
 	MOVB    R12, (BX)(R15*1)
 
 done:
-	INCQ AX
-	INCQ R15
-	CMPQ R15, 1024(SP)
-	JLT  each
-	CMPQ R15, n+32(FP)
-	JLT  more
-	MOVQ R14, found+40(FP)
-	RET
+	SUBQ 1024(SP), AX
+	SUBQ 1024(SP), R15
+	LEAL -1(SI), DX
+	ANDL DX, SI
+	JNZ  each
+	JMP  next
 
 probe:
 	CMPB  44(R9), $0x00
@@ -367,7 +775,7 @@ probe:
 	JZ    absent
 	MOVL  $0x0000000e, R12
 
-next:
+probe_next:
 	ADDQ         16(R9), CX
 	SUBQ         (R9), R10
 	ADDQ         $0x40, R10
@@ -383,17 +791,16 @@ next:
 	TESTQ        DX, 32(R9)
 	JZ           absent
 	DECL         R12
-	JNZ          next
+	JNZ          probe_next
 
 absent:
 	MOVQ  256(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   other
-	XORL  DX, DX
-	MOVL  DX, (DI)(R15*4)
+	MOVL  $0x00000000, (DI)(R15*4)
 	TESTQ BX, BX
 	JZ    done
-	MOVB  DL, (BX)(R15*1)
+	MOVB  $0x00, (BX)(R15*1)
 	JMP   done
 
 other:
@@ -406,7 +813,6 @@ other:
 TEXT ·lookupBatchAVX2(SB), $1032-49
 	MOVB $0x00, left+48(FP)
 	MOVQ x+0(FP), AX
-	MOVQ ptrs+8(FP), SI
 	MOVQ refs+16(FP), DI
 	MOVQ tags+24(FP), BX
 	XORL R13, R13
@@ -414,19 +820,13 @@ TEXT ·lookupBatchAVX2(SB), $1032-49
 	XORL R14, R14
 
 more:
-	CMPQ    R13, n+32(FP)
-	JGE     search
-	MOVQ    R13, AX
-	ANDQ    $+31, AX
-	MOVQ    n+32(FP), CX
-	LEAQ    8(R13), DX
-	CMPQ    DX, CX
-	CMOVQGT CX, DX
-	MOVQ    DX, 1024(SP)
-
-hash:
+	CMPQ       R13, n+32(FP)
+	JGE        search
+	MOVQ       R13, AX
+	ANDQ       $+31, AX
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
 	MOVQ       x+0(FP), R10
-	MOVQ       (SI)(R13*8), R12
 	MOVQ       R12, CX
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
@@ -447,25 +847,675 @@ hash:
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 768(SP)(AX*8)
-	INCQ       AX
 	INCQ       R13
-	CMPQ       R13, 1024(SP)
-	JLT        hash
-	MOVQ       R13, DX
-	SUBQ       R15, DX
-	CMPQ       DX, $+32
-	JLT        more
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-64, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 8(SP)(AX*8)
+	MOVQ       R8, 264(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 520(SP)(AX*8)
+	MOVBLZX    40(R9), R11
+	SHRXQ      R11, CX, R10
+	ANDQ       8(R9), R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 776(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-64, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 16(SP)(AX*8)
+	MOVQ       R8, 272(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 528(SP)(AX*8)
+	MOVBLZX    40(R9), R11
+	SHRXQ      R11, CX, R10
+	ANDQ       8(R9), R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 784(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-64, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 24(SP)(AX*8)
+	MOVQ       R8, 280(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 536(SP)(AX*8)
+	MOVBLZX    40(R9), R11
+	SHRXQ      R11, CX, R10
+	ANDQ       8(R9), R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 792(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-64, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 32(SP)(AX*8)
+	MOVQ       R8, 288(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 544(SP)(AX*8)
+	MOVBLZX    40(R9), R11
+	SHRXQ      R11, CX, R10
+	ANDQ       8(R9), R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 800(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-64, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 40(SP)(AX*8)
+	MOVQ       R8, 296(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 552(SP)(AX*8)
+	MOVBLZX    40(R9), R11
+	SHRXQ      R11, CX, R10
+	ANDQ       8(R9), R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 808(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-64, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 48(SP)(AX*8)
+	MOVQ       R8, 304(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 560(SP)(AX*8)
+	MOVBLZX    40(R9), R11
+	SHRXQ      R11, CX, R10
+	ANDQ       8(R9), R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 816(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-64, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 56(SP)(AX*8)
+	MOVQ       R8, 312(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 568(SP)(AX*8)
+	MOVBLZX    40(R9), R11
+	SHRXQ      R11, CX, R10
+	ANDQ       8(R9), R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 824(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+32(FP)
+	JGE        hashed
+
+hashed:
+	MOVQ R13, DX
+	SUBQ R15, DX
+	CMPQ DX, $+32
+	JLT  more
 
 search:
-	MOVQ    n+32(FP), CX
-	LEAQ    8(R15), DX
-	CMPQ    DX, CX
-	CMOVQGT CX, DX
-	MOVQ    DX, 1024(SP)
-	MOVQ    R15, AX
-	ANDQ    $+31, AX
+	MOVQ         R15, AX
+	ANDQ         $+31, AX
+	XORL         SI, SI
+	MOVQ         n+32(FP), DX
+	SUBQ         R15, DX
+	CMPQ         DX, $0x08
+	JLT          rest
+	ADDQ         $0x08, R14
+	MOVQ         512(SP)(AX*8), R9
+	MOVQ         768(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, (SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane0_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane0_pending
+	MOVQ         256(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane0_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane0_pending
+	MOVL         DX, (DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane1
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, (BX)(R15*1)
+
+lane1:
+	MOVQ         520(SP)(AX*8), R9
+	MOVQ         776(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 8(SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane1_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane1_pending
+	MOVQ         264(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane1_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane1_pending
+	MOVL         DX, 4(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane2
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 1(BX)(R15*1)
+
+lane2:
+	MOVQ         528(SP)(AX*8), R9
+	MOVQ         784(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 16(SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane2_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane2_pending
+	MOVQ         272(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane2_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane2_pending
+	MOVL         DX, 8(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane3
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 2(BX)(R15*1)
+
+lane3:
+	MOVQ         536(SP)(AX*8), R9
+	MOVQ         792(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 24(SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane3_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane3_pending
+	MOVQ         280(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane3_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane3_pending
+	MOVL         DX, 12(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane4
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 3(BX)(R15*1)
+
+lane4:
+	MOVQ         544(SP)(AX*8), R9
+	MOVQ         800(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 32(SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane4_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane4_pending
+	MOVQ         288(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane4_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane4_pending
+	MOVL         DX, 16(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane5
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 4(BX)(R15*1)
+
+lane5:
+	MOVQ         552(SP)(AX*8), R9
+	MOVQ         808(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 40(SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane5_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane5_pending
+	MOVQ         296(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane5_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane5_pending
+	MOVL         DX, 20(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane6
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 5(BX)(R15*1)
+
+lane6:
+	MOVQ         560(SP)(AX*8), R9
+	MOVQ         816(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 48(SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane6_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane6_pending
+	MOVQ         304(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane6_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane6_pending
+	MOVL         DX, 24(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane7
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 6(BX)(R15*1)
+
+lane7:
+	MOVQ         568(SP)(AX*8), R9
+	MOVQ         824(SP)(AX*8), R10
+	MOVBLZX      41(R9), R11
+	SHLXQ        R11, 56(SP)(AX*8), CX
+	VPBROADCASTQ 24(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	TZCNTL       DX, DX
+	JCS          lane7_absent
+	MOVQ         (R10)(DX*8), R12
+	XORQ         R12, CX
+	CMPQ         CX, 16(R9)
+	JCC          lane7_pending
+	MOVQ         312(SP)(AX*8), R8
+	CMPQ         R9, (R8)
+	JNE          lane7_pending
+	MOVBLZX      42(R9), R11
+	BZHIQ        R11, R12, DX
+	JZ           lane7_pending
+	MOVL         DX, 28(DI)(R15*4)
+	TESTQ        BX, BX
+	JZ           lane8
+	SHRXQ        R11, R12, R12
+	ORB          43(R9), R12
+	MOVB         R12, 7(BX)(R15*1)
+
+lane8:
+	TESTL SI, SI
+	JNZ   each
+
+next:
+	ADDQ $0x08, R15
+	CMPQ R15, n+32(FP)
+	JLT  more
+	VZEROUPPER
+	MOVQ R14, found+40(FP)
+	RET
+
+lane0_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane0_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane0_pending
+	MOVQ  256(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane0_pending
+	DECQ  R14
+	MOVL  $0x00000000, (DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane1
+	MOVB  $0x00, (BX)(R15*1)
+	JMP   lane1
+
+lane0_pending:
+	DECQ R14
+	ORL  $0x00000001, SI
+	JMP  lane1
+
+lane1_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane1_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane1_pending
+	MOVQ  264(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane1_pending
+	DECQ  R14
+	MOVL  $0x00000000, 4(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane2
+	MOVB  $0x00, 1(BX)(R15*1)
+	JMP   lane2
+
+lane1_pending:
+	DECQ R14
+	ORL  $0x00000002, SI
+	JMP  lane2
+
+lane2_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane2_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane2_pending
+	MOVQ  272(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane2_pending
+	DECQ  R14
+	MOVL  $0x00000000, 8(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane3
+	MOVB  $0x00, 2(BX)(R15*1)
+	JMP   lane3
+
+lane2_pending:
+	DECQ R14
+	ORL  $0x00000004, SI
+	JMP  lane3
+
+lane3_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane3_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane3_pending
+	MOVQ  280(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane3_pending
+	DECQ  R14
+	MOVL  $0x00000000, 12(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane4
+	MOVB  $0x00, 3(BX)(R15*1)
+	JMP   lane4
+
+lane3_pending:
+	DECQ R14
+	ORL  $0x00000008, SI
+	JMP  lane4
+
+lane4_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane4_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane4_pending
+	MOVQ  288(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane4_pending
+	DECQ  R14
+	MOVL  $0x00000000, 16(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane5
+	MOVB  $0x00, 4(BX)(R15*1)
+	JMP   lane5
+
+lane4_pending:
+	DECQ R14
+	ORL  $0x00000010, SI
+	JMP  lane5
+
+lane5_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane5_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane5_pending
+	MOVQ  296(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane5_pending
+	DECQ  R14
+	MOVL  $0x00000000, 20(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane6
+	MOVB  $0x00, 5(BX)(R15*1)
+	JMP   lane6
+
+lane5_pending:
+	DECQ R14
+	ORL  $0x00000020, SI
+	JMP  lane6
+
+lane6_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane6_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane6_pending
+	MOVQ  304(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane6_pending
+	DECQ  R14
+	MOVL  $0x00000000, 24(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane7
+	MOVB  $0x00, 6(BX)(R15*1)
+	JMP   lane7
+
+lane6_pending:
+	DECQ R14
+	ORL  $0x00000040, SI
+	JMP  lane7
+
+lane7_absent:
+	CMPB  44(R9), $0x00
+	JNE   lane7_pending
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JNZ   lane7_pending
+	MOVQ  312(SP)(AX*8), R8
+	CMPQ  R9, (R8)
+	JNE   lane7_pending
+	DECQ  R14
+	MOVL  $0x00000000, 28(DI)(R15*4)
+	TESTQ BX, BX
+	JZ    lane8
+	MOVB  $0x00, 7(BX)(R15*1)
+	JMP   lane8
+
+lane7_pending:
+	DECQ R14
+	ORL  $0x00000080, SI
+	JMP  lane8
+
+rest:
+	BTSL DX, SI
+	DECL SI
 
 each:
+	TZCNTL       SI, DX
+	MOVQ         DX, 1024(SP)
+	ADDQ         DX, AX
+	ADDQ         DX, R15
 	MOVQ         512(SP)(AX*8), R9
 	MOVQ         768(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
@@ -504,15 +1554,12 @@ found:
 	MOVB    R12, (BX)(R15*1)
 
 done:
-	INCQ AX
-	INCQ R15
-	CMPQ R15, 1024(SP)
-	JLT  each
-	CMPQ R15, n+32(FP)
-	JLT  more
-	VZEROUPPER
-	MOVQ R14, found+40(FP)
-	RET
+	SUBQ 1024(SP), AX
+	SUBQ 1024(SP), R15
+	LEAL -1(SI), DX
+	ANDL DX, SI
+	JNZ  each
+	JMP  next
 
 probe:
 	CMPB  44(R9), $0x00
@@ -522,7 +1569,7 @@ probe:
 	JZ    absent
 	MOVL  $0x0000000e, R12
 
-next:
+probe_next:
 	ADDQ         16(R9), CX
 	SUBQ         (R9), R10
 	ADDQ         $0x40, R10
@@ -545,17 +1592,16 @@ next:
 	TESTQ        DX, 32(R9)
 	JZ           absent
 	DECL         R12
-	JNZ          next
+	JNZ          probe_next
 
 absent:
 	MOVQ  256(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   other
-	XORL  DX, DX
-	MOVL  DX, (DI)(R15*4)
+	MOVL  $0x00000000, (DI)(R15*4)
 	TESTQ BX, BX
 	JZ    done
-	MOVB  DL, (BX)(R15*1)
+	MOVB  $0x00, (BX)(R15*1)
 	JMP   done
 
 other:

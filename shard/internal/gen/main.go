@@ -43,6 +43,7 @@ package main
 
 import (
 	"flag"
+	"fmt"
 
 	. "github.com/mmcloughlin/avo/build"
 	. "github.com/mmcloughlin/avo/operand"
@@ -291,20 +292,20 @@ const (
 
 // The registers of a batch, beside those that all kernels use.
 var (
-	index  = reg.RAX // only to begin with
-	at     = reg.RAX // where in the ring
-	tags   = reg.RBX
-	ptrs   = reg.RSI
-	refs   = reg.RDI
-	first  = reg.R13 // the next for the first pass
-	found  = reg.R14
-	second = reg.R15 // the next for the second pass
+	index   = reg.RAX // only to begin with
+	at      = reg.RAX // where in the ring
+	tags    = reg.RBX
+	pending = reg.RSI // lanes of the second pass, by bit
+	refs    = reg.RDI
+	first   = reg.R13 // the next for the first pass
+	found   = reg.R14
+	second  = reg.R15 // the next for the second pass
 )
 
 // between is what the ring keeps.
 type between struct {
 	hashes, shards, tables, groups Mem
-	end                            Mem // where this turn of a pass ends
+	lane                           Mem // the one that is done by itself
 }
 
 // hasher does the first pass.
@@ -340,6 +341,7 @@ func (hashAVX512) pass(b between) {
 	BZHIL(key.As32(), slot.As32(), slot.As32())
 	Label("whole")
 	KMOVB(slot.As32(), reg.K2)
+	ptrs := Load(Param("ptrs"), key)
 	VMOVDQU64_Z(Mem{Base: ptrs, Index: first, Scale: 8}, reg.K2, reg.Z23)
 	// Same as: canonical(ptr)
 	VPADDQ(reg.Z22, reg.Z23, reg.Z24)
@@ -365,29 +367,30 @@ type hashBMI struct{}
 func (hashBMI) begin() {}
 
 func (hashBMI) pass(b between) {
-	setEnd(b, first)
-	Label("hash")
-	index, ptr := group, word
-	Load(Param("x"), index)
-	MOVQ(Mem{Base: ptrs, Index: first, Scale: 8}, ptr)
-	MOVQ(ptr, key)
-	IMULQ(field(index, indexMul), key)
-	MOVQ(field(index, indexShift), shift)
-	SHRXQ(shift, key, shard)
-	ANDQ(I8(-shardSize), shard)
-	ADDQ(field(index, indexShards), shard)
-	// Same as: canonical(ptr)
-	MOVQ(U64(1<<47), slot)
-	ADDQ(ptr, slot)
-	SHRQ(Imm(48), slot)
-	CMOVQNE(field(index, indexOther), shard)
-	MOVQ(key, b.hashes.Idx(at, 8))
-	MOVQ(shard, b.shards.Idx(at, 8))
-	touch(b, key, 0)
-	INCQ(at)
-	INCQ(first)
-	CMPQ(first, b.end)
-	JLT(LabelRef("hash"))
+	for lane := range lanes {
+		index, ptr := group, word
+		Load(Param("ptrs"), ptr)
+		MOVQ(Mem{Base: ptr, Index: first, Scale: 8}, ptr)
+		Load(Param("x"), index)
+		MOVQ(ptr, key)
+		IMULQ(field(index, indexMul), key)
+		MOVQ(field(index, indexShift), shift)
+		SHRXQ(shift, key, shard)
+		ANDQ(I8(-shardSize), shard)
+		ADDQ(field(index, indexShards), shard)
+		// Same as: canonical(ptr)
+		MOVQ(U64(1<<47), slot)
+		ADDQ(ptr, slot)
+		SHRQ(Imm(48), slot)
+		CMOVQNE(field(index, indexOther), shard)
+		MOVQ(key, b.hashes.Offset(8*lane).Idx(at, 8))
+		MOVQ(shard, b.shards.Offset(8*lane).Idx(at, 8))
+		touch(b, key, lane)
+		INCQ(first)
+		CMPQ(first, param("n"))
+		JGE(LabelRef("hashed"))
+	}
+	Label("hashed")
 }
 
 // touch asks for the home of a hash and keeps where that is, with its table.
@@ -398,15 +401,6 @@ func touch(b between, hash Op, lane int) {
 	locate(hash)
 	PREFETCHT0(field(group, 0))
 	MOVQ(group, b.groups.Offset(8*lane).Idx(at, 8))
-}
-
-// setEnd sets b.end to lanes after from, or to n if that comes first.
-func setEnd(b between, from reg.GPPhysical) {
-	Load(Param("n"), key)
-	LEAQ(field(from, lanes), slot)
-	CMPQ(slot, key)
-	CMOVQGT(key, slot)
-	MOVQ(slot, b.end)
 }
 
 // turn sets at to where in the ring element i is.
@@ -421,7 +415,6 @@ func batch(name string, c comparer, h hasher) {
 	left := result("left")
 	MOVB(Imm(0), left)
 	Load(Param("x"), index)
-	Load(Param("ptrs"), ptrs)
 	Load(Param("refs"), refs)
 	Load(Param("tags"), tags)
 	XORL(first.As32(), first.As32())
@@ -440,23 +433,85 @@ func batch(name string, c comparer, h hasher) {
 	CMPQ(slot, I8(ring))
 	JLT(LabelRef("more"))
 
+	// All lanes, as if there were nothing but what is usual. A lane for which that is
+	// not so sets its bit in pending.
 	Label("search")
-	setEnd(b, second)
 	turn(second)
+	XORL(pending.As32(), pending.As32())
+	MOVQ(n, slot)
+	SUBQ(second, slot)
+	CMPQ(slot, Imm(lanes))
+	JLT(LabelRef("rest"))
+	ADDQ(Imm(lanes), found)
+	for lane := range lanes {
+		p := fmt.Sprintf("lane%d", lane)
+		next := LabelRef(fmt.Sprintf("lane%d", lane+1))
+		Label(p)
+		begin(b, c, lane)
+		JCS(LabelRef(p + "_absent"))
+		load(p + "_pending")
+		recheckOf(b, lane, p+"_pending")
+		MOVBLZX(field(table, tableRefBits), shift.As32())
+		BZHIQ(shift, word, slot)
+		JZ(LabelRef(p + "_pending"))
+		MOVL(slot.As32(), refs_(lane))
+		TESTQ(tags, tags)
+		JZ(next)
+		SHRXQ(shift, word, word)
+		ORB(field(table, tableTagFill), word.As8())
+		MOVB(word.As8(), tags_(lane))
+	}
+	Label(fmt.Sprintf("lane%d", lanes))
+	TESTL(pending.As32(), pending.As32())
+	JNZ(LabelRef("each"))
+	Label("next")
+	ADDQ(Imm(lanes), second)
+	CMPQ(second, n)
+	JLT(LabelRef("more"))
+	c.done()
+	MOVQ(found, result("found"))
+	RET()
+
+	for lane := range lanes {
+		p := fmt.Sprintf("lane%d", lane)
+		next := LabelRef(fmt.Sprintf("lane%d", lane+1))
+		Label(p + "_absent")
+		CMPB(field(table, tableMixed), Imm(0))
+		JNE(LabelRef(p + "_pending"))
+		MOVQ(field(group, lastSlot), slot)
+		TESTQ(slot, field(table, tableRefMask))
+		JNZ(LabelRef(p + "_pending"))
+		recheckOf(b, lane, p+"_pending")
+		DECQ(found)
+		MOVL(U32(0), refs_(lane))
+		TESTQ(tags, tags)
+		JZ(next)
+		MOVB(Imm(0), tags_(lane))
+		JMP(next)
+		Label(p + "_pending")
+		DECQ(found)
+		ORL(U32(1<<lane), pending.As32())
+		JMP(next)
+	}
+
+	// The lanes that are pending, one after the other.
+	Label("rest")
+	BTSL(slot.As32(), pending.As32())
+	DECL(pending.As32())
 	Label("each")
-	MOVQ(b.tables.Idx(at, 8), table)
-	MOVQ(b.groups.Idx(at, 8), group)
-	MOVBLZX(field(table, tableKeyShift), shift.As32())
-	SHLXQ(shift, b.hashes.Idx(at, 8), key)
-	c.match()
+	lane := b.lane
+	TZCNTL(pending.As32(), slot.As32())
+	MOVQ(slot, lane)
+	ADDQ(slot, at)
+	ADDQ(slot, second)
+	begin(b, c, 0)
 	JCS(LabelRef("probe"))
 	Label("found")
 	load("other")
-	MOVQ(b.shards.Idx(at, 8), shard)
-	recheck("other")
+	recheckOf(b, 0, "other")
 	MOVBLZX(field(table, tableRefBits), shift.As32())
 	BZHIQ(shift, word, slot)
-	MOVL(slot.As32(), Mem{Base: refs, Index: second, Scale: 4})
+	MOVL(slot.As32(), refs_(0))
 	// Same as: if ref != 0 { found++ }
 	CMPL(slot.As32(), Imm(1))
 	SBBQ(I8(-1), found)
@@ -464,31 +519,46 @@ func batch(name string, c comparer, h hasher) {
 	JZ(LabelRef("done"))
 	SHRXQ(shift, word, word)
 	ORB(field(table, tableTagFill), word.As8())
-	MOVB(word.As8(), Mem{Base: tags, Index: second, Scale: 1})
+	MOVB(word.As8(), tags_(0))
 	Label("done")
-	INCQ(at)
-	INCQ(second)
-	CMPQ(second, b.end)
-	JLT(LabelRef("each"))
-	CMPQ(second, n)
-	JLT(LabelRef("more"))
-	c.done()
-	MOVQ(found, result("found"))
-	RET()
+	SUBQ(lane, at)
+	SUBQ(lane, second)
+	// Same as: pending &= pending - 1
+	LEAL(field(pending, -1), slot.As32())
+	ANDL(slot.As32(), pending.As32())
+	JNZ(LabelRef("each"))
+	JMP(LabelRef("next"))
 
 	Label("probe")
-	probe(c, "", "found", "absent", "other")
+	probe(c, "probe_", "found", "absent", "other")
 	Label("absent")
-	MOVQ(b.shards.Idx(at, 8), shard)
-	recheck("other")
-	XORL(slot.As32(), slot.As32())
-	MOVL(slot.As32(), Mem{Base: refs, Index: second, Scale: 4})
+	recheckOf(b, 0, "other")
+	MOVL(U32(0), refs_(0))
 	TESTQ(tags, tags)
 	JZ(LabelRef("done"))
-	MOVB(slot.As8(), Mem{Base: tags, Index: second, Scale: 1})
+	MOVB(Imm(0), tags_(0))
 	JMP(LabelRef("done"))
 	Label("other")
-	MOVL(I32(-1), Mem{Base: refs, Index: second, Scale: 4})
+	MOVL(I32(-1), refs_(0))
 	MOVB(Imm(1), left)
 	JMP(LabelRef("done"))
 }
+
+// begin looks for a match in the home of a lane.
+func begin(b between, c comparer, lane int) {
+	MOVQ(b.tables.Offset(8*lane).Idx(at, 8), table)
+	MOVQ(b.groups.Offset(8*lane).Idx(at, 8), group)
+	MOVBLZX(field(table, tableKeyShift), shift.As32())
+	SHLXQ(shift, b.hashes.Offset(8*lane).Idx(at, 8), key)
+	c.match()
+}
+
+// recheckOf is recheck for a lane.
+func recheckOf(b between, lane int, replaced string) {
+	MOVQ(b.shards.Offset(8*lane).Idx(at, 8), shard)
+	recheck(replaced)
+}
+
+// refs_ and tags_ are the results of a lane.
+func refs_(lane int) Mem { return Mem{Base: refs, Disp: 4 * lane, Index: second, Scale: 4} }
+func tags_(lane int) Mem { return Mem{Base: tags, Disp: lane, Index: second, Scale: 1} }
