@@ -136,6 +136,7 @@ func (x *Compact) Lookup(ptr uint64) (ref int32, tag uint8) { return lookupKerne
 //go:noescape
 func lookupKernel(x *Compact, ptr uint64) (ref int32, tag uint8)
 
+//lint:ignore U1000 the assembly goes on there
 func lookupKernelGo(x *Compact, ptr uint64) (ref int32, tag uint8) { return x.lookupGo(ptr) }
 
 // lookupBatchAVX512 looks up the n addresses at ptrs, and writes their numbers to refs
