@@ -188,7 +188,7 @@ other:
 
 // func lookupBatchAVX512(x *byte, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
 // Requires: AVX, AVX512DQ, AVX512F, BMI, BMI2, MMX+
-TEXT ·lookupBatchAVX512(SB), $1032-49
+TEXT ·lookupBatchAVX512(SB), $2056-49
 	MOVB         $0x00, left+48(FP)
 	MOVQ         x+0(FP), AX
 	MOVQ         refs+16(FP), DI
@@ -209,7 +209,7 @@ more:
 	CMPQ  R13, n+32(FP)
 	JGE   search
 	MOVQ  R13, AX
-	ANDQ  $+31, AX
+	ANDQ  $+63, AX
 	MOVL  $0x000000ff, DX
 	MOVQ  n+32(FP), CX
 	SUBQ  R13, CX
@@ -221,6 +221,8 @@ whole:
 	KMOVB       DX, K2
 	MOVQ        ptrs+8(FP), CX
 	VMOVDQU64.Z (CX)(R13*8), K2, Z23
+	PREFETCHT0  1024(CX)(R13*8)
+	PREFETCHT0  512(DI)(R13*4)
 	VPADDQ      Z22, Z23, Z24
 	VPSRLQ      $0x30, Z24, Z24
 	VPTESTMQ    Z24, Z24, K3
@@ -230,96 +232,96 @@ whole:
 	VPANDQ      Z21, Z23, Z23
 	VPADDQ      Z18, Z23, Z23
 	VMOVDQA64   Z19, K3, Z23
-	VMOVDQU64   Z23, 256(SP)(AX*8)
-	MOVQ        256(SP)(AX*8), R8
+	VMOVDQU64   Z23, 512(SP)(AX*8)
+	MOVQ        512(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 512(SP)(AX*8)
+	MOVQ        R9, 1024(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, (SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 768(SP)(AX*8)
-	MOVQ        264(SP)(AX*8), R8
+	MOVQ        R10, 1536(SP)(AX*8)
+	MOVQ        520(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 520(SP)(AX*8)
+	MOVQ        R9, 1032(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, 8(SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 776(SP)(AX*8)
-	MOVQ        272(SP)(AX*8), R8
+	MOVQ        R10, 1544(SP)(AX*8)
+	MOVQ        528(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 528(SP)(AX*8)
+	MOVQ        R9, 1040(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, 16(SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 784(SP)(AX*8)
-	MOVQ        280(SP)(AX*8), R8
+	MOVQ        R10, 1552(SP)(AX*8)
+	MOVQ        536(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 536(SP)(AX*8)
+	MOVQ        R9, 1048(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, 24(SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 792(SP)(AX*8)
-	MOVQ        288(SP)(AX*8), R8
+	MOVQ        R10, 1560(SP)(AX*8)
+	MOVQ        544(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 544(SP)(AX*8)
+	MOVQ        R9, 1056(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, 32(SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 800(SP)(AX*8)
-	MOVQ        296(SP)(AX*8), R8
+	MOVQ        R10, 1568(SP)(AX*8)
+	MOVQ        552(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 552(SP)(AX*8)
+	MOVQ        R9, 1064(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, 40(SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 808(SP)(AX*8)
-	MOVQ        304(SP)(AX*8), R8
+	MOVQ        R10, 1576(SP)(AX*8)
+	MOVQ        560(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 560(SP)(AX*8)
+	MOVQ        R9, 1072(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, 48(SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 816(SP)(AX*8)
-	MOVQ        312(SP)(AX*8), R8
+	MOVQ        R10, 1584(SP)(AX*8)
+	MOVQ        568(SP)(AX*8), R8
 	MOVQ        (R8), R9
-	MOVQ        R9, 568(SP)(AX*8)
+	MOVQ        R9, 1080(SP)(AX*8)
 	MOVBLZX     40(R9), R11
 	SHRXQ       R11, 56(SP)(AX*8), R10
 	ANDQ        8(R9), R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
-	MOVQ        R10, 824(SP)(AX*8)
+	MOVQ        R10, 1592(SP)(AX*8)
 	ADDQ        $0x08, R13
 	MOVQ        R13, DX
 	SUBQ        R15, DX
-	CMPQ        DX, $+32
+	CMPQ        DX, $+64
 	JLT         more
 
 search:
 	MOVQ         R15, AX
-	ANDQ         $+31, AX
+	ANDQ         $+63, AX
 	XORL         SI, SI
 	MOVQ         n+32(FP), DX
 	SUBQ         R15, DX
 	CMPQ         DX, $0x08
 	JLT          rest
 	ADDQ         $0x08, R14
-	MOVQ         512(SP)(AX*8), R9
-	MOVQ         768(SP)(AX*8), R10
+	MOVQ         1024(SP)(AX*8), R9
+	MOVQ         1536(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -332,7 +334,7 @@ search:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane0_pending
-	MOVQ         256(SP)(AX*8), R8
+	MOVQ         512(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane0_pending
 	MOVBLZX      42(R9), R11
@@ -346,8 +348,8 @@ search:
 	MOVB         R12, (BX)(R15*1)
 
 lane1:
-	MOVQ         520(SP)(AX*8), R9
-	MOVQ         776(SP)(AX*8), R10
+	MOVQ         1032(SP)(AX*8), R9
+	MOVQ         1544(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 8(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -360,7 +362,7 @@ lane1:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane1_pending
-	MOVQ         264(SP)(AX*8), R8
+	MOVQ         520(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane1_pending
 	MOVBLZX      42(R9), R11
@@ -374,8 +376,8 @@ lane1:
 	MOVB         R12, 1(BX)(R15*1)
 
 lane2:
-	MOVQ         528(SP)(AX*8), R9
-	MOVQ         784(SP)(AX*8), R10
+	MOVQ         1040(SP)(AX*8), R9
+	MOVQ         1552(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 16(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -388,7 +390,7 @@ lane2:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane2_pending
-	MOVQ         272(SP)(AX*8), R8
+	MOVQ         528(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane2_pending
 	MOVBLZX      42(R9), R11
@@ -402,8 +404,8 @@ lane2:
 	MOVB         R12, 2(BX)(R15*1)
 
 lane3:
-	MOVQ         536(SP)(AX*8), R9
-	MOVQ         792(SP)(AX*8), R10
+	MOVQ         1048(SP)(AX*8), R9
+	MOVQ         1560(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 24(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -416,7 +418,7 @@ lane3:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane3_pending
-	MOVQ         280(SP)(AX*8), R8
+	MOVQ         536(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane3_pending
 	MOVBLZX      42(R9), R11
@@ -430,8 +432,8 @@ lane3:
 	MOVB         R12, 3(BX)(R15*1)
 
 lane4:
-	MOVQ         544(SP)(AX*8), R9
-	MOVQ         800(SP)(AX*8), R10
+	MOVQ         1056(SP)(AX*8), R9
+	MOVQ         1568(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 32(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -444,7 +446,7 @@ lane4:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane4_pending
-	MOVQ         288(SP)(AX*8), R8
+	MOVQ         544(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane4_pending
 	MOVBLZX      42(R9), R11
@@ -458,8 +460,8 @@ lane4:
 	MOVB         R12, 4(BX)(R15*1)
 
 lane5:
-	MOVQ         552(SP)(AX*8), R9
-	MOVQ         808(SP)(AX*8), R10
+	MOVQ         1064(SP)(AX*8), R9
+	MOVQ         1576(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 40(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -472,7 +474,7 @@ lane5:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane5_pending
-	MOVQ         296(SP)(AX*8), R8
+	MOVQ         552(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane5_pending
 	MOVBLZX      42(R9), R11
@@ -486,8 +488,8 @@ lane5:
 	MOVB         R12, 5(BX)(R15*1)
 
 lane6:
-	MOVQ         560(SP)(AX*8), R9
-	MOVQ         816(SP)(AX*8), R10
+	MOVQ         1072(SP)(AX*8), R9
+	MOVQ         1584(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 48(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -500,7 +502,7 @@ lane6:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane6_pending
-	MOVQ         304(SP)(AX*8), R8
+	MOVQ         560(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane6_pending
 	MOVBLZX      42(R9), R11
@@ -514,8 +516,8 @@ lane6:
 	MOVB         R12, 6(BX)(R15*1)
 
 lane7:
-	MOVQ         568(SP)(AX*8), R9
-	MOVQ         824(SP)(AX*8), R10
+	MOVQ         1080(SP)(AX*8), R9
+	MOVQ         1592(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 56(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -528,7 +530,7 @@ lane7:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane7_pending
-	MOVQ         312(SP)(AX*8), R8
+	MOVQ         568(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane7_pending
 	MOVBLZX      42(R9), R11
@@ -558,7 +560,7 @@ lane0_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane0_pending
-	MOVQ  256(SP)(AX*8), R8
+	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane0_pending
 	DECQ  R14
@@ -579,7 +581,7 @@ lane1_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane1_pending
-	MOVQ  264(SP)(AX*8), R8
+	MOVQ  520(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane1_pending
 	DECQ  R14
@@ -600,7 +602,7 @@ lane2_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane2_pending
-	MOVQ  272(SP)(AX*8), R8
+	MOVQ  528(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane2_pending
 	DECQ  R14
@@ -621,7 +623,7 @@ lane3_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane3_pending
-	MOVQ  280(SP)(AX*8), R8
+	MOVQ  536(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane3_pending
 	DECQ  R14
@@ -642,7 +644,7 @@ lane4_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane4_pending
-	MOVQ  288(SP)(AX*8), R8
+	MOVQ  544(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane4_pending
 	DECQ  R14
@@ -663,7 +665,7 @@ lane5_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane5_pending
-	MOVQ  296(SP)(AX*8), R8
+	MOVQ  552(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane5_pending
 	DECQ  R14
@@ -684,7 +686,7 @@ lane6_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane6_pending
-	MOVQ  304(SP)(AX*8), R8
+	MOVQ  560(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane6_pending
 	DECQ  R14
@@ -705,7 +707,7 @@ lane7_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane7_pending
-	MOVQ  312(SP)(AX*8), R8
+	MOVQ  568(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane7_pending
 	DECQ  R14
@@ -726,11 +728,11 @@ rest:
 
 each:
 	TZCNTL       SI, DX
-	MOVQ         DX, 1024(SP)
+	MOVQ         DX, 2048(SP)
 	ADDQ         DX, AX
 	ADDQ         DX, R15
-	MOVQ         512(SP)(AX*8), R9
-	MOVQ         768(SP)(AX*8), R10
+	MOVQ         1024(SP)(AX*8), R9
+	MOVQ         1536(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
@@ -745,7 +747,7 @@ found:
 	XORQ    R12, CX
 	CMPQ    CX, 16(R9)
 	JCC     other
-	MOVQ    256(SP)(AX*8), R8
+	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
 	MOVBLZX 42(R9), R11
@@ -760,8 +762,8 @@ found:
 	MOVB    R12, (BX)(R15*1)
 
 done:
-	SUBQ 1024(SP), AX
-	SUBQ 1024(SP), R15
+	SUBQ 2048(SP), AX
+	SUBQ 2048(SP), R15
 	LEAL -1(SI), DX
 	ANDL DX, SI
 	JNZ  each
@@ -794,7 +796,7 @@ probe_next:
 	JNZ          probe_next
 
 absent:
-	MOVQ  256(SP)(AX*8), R8
+	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   other
 	MOVL  $0x00000000, (DI)(R15*4)
@@ -810,7 +812,7 @@ other:
 
 // func lookupBatchAVX2(x *byte, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
 // Requires: AVX, AVX2, BMI, BMI2, CMOV, MMX+
-TEXT ·lookupBatchAVX2(SB), $1032-49
+TEXT ·lookupBatchAVX2(SB), $2056-49
 	MOVB $0x00, left+48(FP)
 	MOVQ x+0(FP), AX
 	MOVQ refs+16(FP), DI
@@ -823,7 +825,10 @@ more:
 	CMPQ       R13, n+32(FP)
 	JGE        search
 	MOVQ       R13, AX
-	ANDQ       $+31, AX
+	ANDQ       $+63, AX
+	MOVQ       ptrs+8(FP), R12
+	PREFETCHT0 1024(R12)(R13*8)
+	PREFETCHT0 512(DI)(R13*4)
 	MOVQ       ptrs+8(FP), R12
 	MOVQ       (R12)(R13*8), R12
 	MOVQ       x+0(FP), R10
@@ -838,15 +843,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, (SP)(AX*8)
-	MOVQ       R8, 256(SP)(AX*8)
+	MOVQ       R8, 512(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 512(SP)(AX*8)
+	MOVQ       R9, 1024(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 768(SP)(AX*8)
+	MOVQ       R10, 1536(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -864,15 +869,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, 8(SP)(AX*8)
-	MOVQ       R8, 264(SP)(AX*8)
+	MOVQ       R8, 520(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 520(SP)(AX*8)
+	MOVQ       R9, 1032(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 776(SP)(AX*8)
+	MOVQ       R10, 1544(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -890,15 +895,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, 16(SP)(AX*8)
-	MOVQ       R8, 272(SP)(AX*8)
+	MOVQ       R8, 528(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 528(SP)(AX*8)
+	MOVQ       R9, 1040(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 784(SP)(AX*8)
+	MOVQ       R10, 1552(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -916,15 +921,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, 24(SP)(AX*8)
-	MOVQ       R8, 280(SP)(AX*8)
+	MOVQ       R8, 536(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 536(SP)(AX*8)
+	MOVQ       R9, 1048(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 792(SP)(AX*8)
+	MOVQ       R10, 1560(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -942,15 +947,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, 32(SP)(AX*8)
-	MOVQ       R8, 288(SP)(AX*8)
+	MOVQ       R8, 544(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 544(SP)(AX*8)
+	MOVQ       R9, 1056(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 800(SP)(AX*8)
+	MOVQ       R10, 1568(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -968,15 +973,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, 40(SP)(AX*8)
-	MOVQ       R8, 296(SP)(AX*8)
+	MOVQ       R8, 552(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 552(SP)(AX*8)
+	MOVQ       R9, 1064(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 808(SP)(AX*8)
+	MOVQ       R10, 1576(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -994,15 +999,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, 48(SP)(AX*8)
-	MOVQ       R8, 304(SP)(AX*8)
+	MOVQ       R8, 560(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 560(SP)(AX*8)
+	MOVQ       R9, 1072(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 816(SP)(AX*8)
+	MOVQ       R10, 1584(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -1020,15 +1025,15 @@ more:
 	SHRQ       $0x30, DX
 	CMOVQNE    16(R10), R8
 	MOVQ       CX, 56(SP)(AX*8)
-	MOVQ       R8, 312(SP)(AX*8)
+	MOVQ       R8, 568(SP)(AX*8)
 	MOVQ       (R8), R9
-	MOVQ       R9, 568(SP)(AX*8)
+	MOVQ       R9, 1080(SP)(AX*8)
 	MOVBLZX    40(R9), R11
 	SHRXQ      R11, CX, R10
 	ANDQ       8(R9), R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
-	MOVQ       R10, 824(SP)(AX*8)
+	MOVQ       R10, 1592(SP)(AX*8)
 	INCQ       R13
 	CMPQ       R13, n+32(FP)
 	JGE        hashed
@@ -1036,20 +1041,20 @@ more:
 hashed:
 	MOVQ R13, DX
 	SUBQ R15, DX
-	CMPQ DX, $+32
+	CMPQ DX, $+64
 	JLT  more
 
 search:
 	MOVQ         R15, AX
-	ANDQ         $+31, AX
+	ANDQ         $+63, AX
 	XORL         SI, SI
 	MOVQ         n+32(FP), DX
 	SUBQ         R15, DX
 	CMPQ         DX, $0x08
 	JLT          rest
 	ADDQ         $0x08, R14
-	MOVQ         512(SP)(AX*8), R9
-	MOVQ         768(SP)(AX*8), R10
+	MOVQ         1024(SP)(AX*8), R9
+	MOVQ         1536(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1069,7 +1074,7 @@ search:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane0_pending
-	MOVQ         256(SP)(AX*8), R8
+	MOVQ         512(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane0_pending
 	MOVBLZX      42(R9), R11
@@ -1083,8 +1088,8 @@ search:
 	MOVB         R12, (BX)(R15*1)
 
 lane1:
-	MOVQ         520(SP)(AX*8), R9
-	MOVQ         776(SP)(AX*8), R10
+	MOVQ         1032(SP)(AX*8), R9
+	MOVQ         1544(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 8(SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1104,7 +1109,7 @@ lane1:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane1_pending
-	MOVQ         264(SP)(AX*8), R8
+	MOVQ         520(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane1_pending
 	MOVBLZX      42(R9), R11
@@ -1118,8 +1123,8 @@ lane1:
 	MOVB         R12, 1(BX)(R15*1)
 
 lane2:
-	MOVQ         528(SP)(AX*8), R9
-	MOVQ         784(SP)(AX*8), R10
+	MOVQ         1040(SP)(AX*8), R9
+	MOVQ         1552(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 16(SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1139,7 +1144,7 @@ lane2:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane2_pending
-	MOVQ         272(SP)(AX*8), R8
+	MOVQ         528(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane2_pending
 	MOVBLZX      42(R9), R11
@@ -1153,8 +1158,8 @@ lane2:
 	MOVB         R12, 2(BX)(R15*1)
 
 lane3:
-	MOVQ         536(SP)(AX*8), R9
-	MOVQ         792(SP)(AX*8), R10
+	MOVQ         1048(SP)(AX*8), R9
+	MOVQ         1560(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 24(SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1174,7 +1179,7 @@ lane3:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane3_pending
-	MOVQ         280(SP)(AX*8), R8
+	MOVQ         536(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane3_pending
 	MOVBLZX      42(R9), R11
@@ -1188,8 +1193,8 @@ lane3:
 	MOVB         R12, 3(BX)(R15*1)
 
 lane4:
-	MOVQ         544(SP)(AX*8), R9
-	MOVQ         800(SP)(AX*8), R10
+	MOVQ         1056(SP)(AX*8), R9
+	MOVQ         1568(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 32(SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1209,7 +1214,7 @@ lane4:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane4_pending
-	MOVQ         288(SP)(AX*8), R8
+	MOVQ         544(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane4_pending
 	MOVBLZX      42(R9), R11
@@ -1223,8 +1228,8 @@ lane4:
 	MOVB         R12, 4(BX)(R15*1)
 
 lane5:
-	MOVQ         552(SP)(AX*8), R9
-	MOVQ         808(SP)(AX*8), R10
+	MOVQ         1064(SP)(AX*8), R9
+	MOVQ         1576(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 40(SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1244,7 +1249,7 @@ lane5:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane5_pending
-	MOVQ         296(SP)(AX*8), R8
+	MOVQ         552(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane5_pending
 	MOVBLZX      42(R9), R11
@@ -1258,8 +1263,8 @@ lane5:
 	MOVB         R12, 5(BX)(R15*1)
 
 lane6:
-	MOVQ         560(SP)(AX*8), R9
-	MOVQ         816(SP)(AX*8), R10
+	MOVQ         1072(SP)(AX*8), R9
+	MOVQ         1584(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 48(SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1279,7 +1284,7 @@ lane6:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane6_pending
-	MOVQ         304(SP)(AX*8), R8
+	MOVQ         560(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane6_pending
 	MOVBLZX      42(R9), R11
@@ -1293,8 +1298,8 @@ lane6:
 	MOVB         R12, 6(BX)(R15*1)
 
 lane7:
-	MOVQ         568(SP)(AX*8), R9
-	MOVQ         824(SP)(AX*8), R10
+	MOVQ         1080(SP)(AX*8), R9
+	MOVQ         1592(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, 56(SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1314,7 +1319,7 @@ lane7:
 	XORQ         R12, CX
 	CMPQ         CX, 16(R9)
 	JCC          lane7_pending
-	MOVQ         312(SP)(AX*8), R8
+	MOVQ         568(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane7_pending
 	MOVBLZX      42(R9), R11
@@ -1345,7 +1350,7 @@ lane0_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane0_pending
-	MOVQ  256(SP)(AX*8), R8
+	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane0_pending
 	DECQ  R14
@@ -1366,7 +1371,7 @@ lane1_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane1_pending
-	MOVQ  264(SP)(AX*8), R8
+	MOVQ  520(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane1_pending
 	DECQ  R14
@@ -1387,7 +1392,7 @@ lane2_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane2_pending
-	MOVQ  272(SP)(AX*8), R8
+	MOVQ  528(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane2_pending
 	DECQ  R14
@@ -1408,7 +1413,7 @@ lane3_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane3_pending
-	MOVQ  280(SP)(AX*8), R8
+	MOVQ  536(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane3_pending
 	DECQ  R14
@@ -1429,7 +1434,7 @@ lane4_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane4_pending
-	MOVQ  288(SP)(AX*8), R8
+	MOVQ  544(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane4_pending
 	DECQ  R14
@@ -1450,7 +1455,7 @@ lane5_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane5_pending
-	MOVQ  296(SP)(AX*8), R8
+	MOVQ  552(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane5_pending
 	DECQ  R14
@@ -1471,7 +1476,7 @@ lane6_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane6_pending
-	MOVQ  304(SP)(AX*8), R8
+	MOVQ  560(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane6_pending
 	DECQ  R14
@@ -1492,7 +1497,7 @@ lane7_absent:
 	MOVQ  56(R10), DX
 	TESTQ DX, 32(R9)
 	JNZ   lane7_pending
-	MOVQ  312(SP)(AX*8), R8
+	MOVQ  568(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   lane7_pending
 	DECQ  R14
@@ -1513,11 +1518,11 @@ rest:
 
 each:
 	TZCNTL       SI, DX
-	MOVQ         DX, 1024(SP)
+	MOVQ         DX, 2048(SP)
 	ADDQ         DX, AX
 	ADDQ         DX, R15
-	MOVQ         512(SP)(AX*8), R9
-	MOVQ         768(SP)(AX*8), R10
+	MOVQ         1024(SP)(AX*8), R9
+	MOVQ         1536(SP)(AX*8), R10
 	MOVBLZX      41(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ 24(R9), Y0
@@ -1539,7 +1544,7 @@ found:
 	XORQ    R12, CX
 	CMPQ    CX, 16(R9)
 	JCC     other
-	MOVQ    256(SP)(AX*8), R8
+	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
 	MOVBLZX 42(R9), R11
@@ -1554,8 +1559,8 @@ found:
 	MOVB    R12, (BX)(R15*1)
 
 done:
-	SUBQ 1024(SP), AX
-	SUBQ 1024(SP), R15
+	SUBQ 2048(SP), AX
+	SUBQ 2048(SP), R15
 	LEAL -1(SI), DX
 	ANDL DX, SI
 	JNZ  each
@@ -1595,7 +1600,7 @@ probe_next:
 	JNZ          probe_next
 
 absent:
-	MOVQ  256(SP)(AX*8), R8
+	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
 	JNE   other
 	MOVL  $0x00000000, (DI)(R15*4)

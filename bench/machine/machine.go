@@ -68,7 +68,10 @@ func (e *Env) readRuntime() {
 	e.Cores = runtime.NumCPU()
 	s := []metrics.Sample{{Name: "/gc/gogc:percent"}, {Name: "/gc/gomemlimit:bytes"}}
 	metrics.Read(s)
-	e.IndexKernel, _ = shard.Kernel()
+	var refused error
+	if e.IndexKernel, refused = shard.Kernel(); refused != nil {
+		e.IndexKernel += fmt.Sprintf(" (%v)", refused)
+	}
 	e.GOGC = int64(s[0].Value.Uint64()) // off is the largest value, which turns to -1
 	if limit := s[1].Value.Uint64(); limit < 1<<62 {
 		e.GOMEMLIMIT = int64(limit)

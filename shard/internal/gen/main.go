@@ -207,7 +207,8 @@ func probe(c comparer, p, found, absent, other string) {
 }
 
 func single() {
-	TEXT("lookupKernel", 0x4 /* NOSPLIT */, "func(x *byte, ptr uint64) (ref int32, tag uint8)")
+	const noSplit = 4
+	TEXT("lookupKernel", noSplit, "func(x *byte, ptr uint64) (ref int32, tag uint8)")
 	Doc("lookupKernel is the kernel that kernelUsed says.")
 	CMPB(symbol("kernelUsed"), Imm(kernelAVX512))
 	JNE(LabelRef("not_avx512"))
@@ -283,11 +284,13 @@ func leave() {
 }
 
 // A batch takes each address through two passes: the first hashes it and asks for its
-// home, the second searches there. Between the two it lies in a ring on the stack.
+// home, the second searches there. Between the two it lies in a ring on the stack. With
+// room for 16 or 32 instead of 64 a batch takes 1.6 or 1.15 times as long out of cache,
+// and not less in it.
 const (
-	lanes = 8
-	ring  = 32
-	ahead = ring - lanes // lookups that are between their passes, at least
+	lanes = 8 // addresses in a turn of a pass
+	ring  = 64
+	ahead = ring - lanes // of them between their passes, while there are enough
 )
 
 // The registers of a batch, beside those that all kernels use.
@@ -343,6 +346,7 @@ func (hashAVX512) pass(b between) {
 	KMOVB(slot.As32(), reg.K2)
 	ptrs := Load(Param("ptrs"), key)
 	VMOVDQU64_Z(Mem{Base: ptrs, Index: first, Scale: 8}, reg.K2, reg.Z23)
+	stream(ptrs)
 	// Same as: canonical(ptr)
 	VPADDQ(reg.Z22, reg.Z23, reg.Z24)
 	VPSRLQ(Imm(48), reg.Z24, reg.Z24)
@@ -367,8 +371,10 @@ type hashBMI struct{}
 func (hashBMI) begin() {}
 
 func (hashBMI) pass(b between) {
+	index, ptr := group, word
+	Load(Param("ptrs"), ptr)
+	stream(ptr)
 	for lane := range lanes {
-		index, ptr := group, word
 		Load(Param("ptrs"), ptr)
 		MOVQ(Mem{Base: ptr, Index: first, Scale: 8}, ptr)
 		Load(Param("x"), index)
@@ -393,6 +399,15 @@ func (hashBMI) pass(b between) {
 	Label("hashed")
 }
 
+// stream asks for the addresses and numbers of a later turn: the processor's own
+// prefetching of the two arrays is too late where they are not in cache. That may be
+// beyond their ends, which harms nobody.
+func stream(ptrs reg.Register) {
+	const turns = 16
+	PREFETCHT0(Mem{Base: ptrs, Index: first, Scale: 8, Disp: turns * lanes * 8})
+	PREFETCHT0(Mem{Base: refs, Index: first, Scale: 4, Disp: turns * lanes * 4})
+}
+
 // touch asks for the home of a hash and keeps where that is, with its table.
 func touch(b between, hash Op, lane int) {
 	// Ordering: pairs with the Store in publish, as in locate.
@@ -406,9 +421,10 @@ func touch(b between, hash Op, lane int) {
 // turn sets at to where in the ring element i is.
 func turn(i reg.GPPhysical) {
 	MOVQ(i, at)
-	ANDQ(I8(ring-1), at)
+	ANDQ(I32(ring-1), at)
 }
 
+// batch writes a batch kernel. It is long because the paths of a lane meet in its labels.
 func batch(name string, c comparer, h hasher) {
 	TEXT(name, 0, "func(x *byte, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)")
 	b := between{AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8)}
@@ -430,7 +446,7 @@ func batch(name string, c comparer, h hasher) {
 	h.pass(b)
 	MOVQ(first, slot)
 	SUBQ(second, slot)
-	CMPQ(slot, I8(ring))
+	CMPQ(slot, I32(ahead+lanes))
 	JLT(LabelRef("more"))
 
 	// All lanes, as if there were nothing but what is usual. A lane for which that is
@@ -454,12 +470,12 @@ func batch(name string, c comparer, h hasher) {
 		MOVBLZX(field(table, tableRefBits), shift.As32())
 		BZHIQ(shift, word, slot)
 		JZ(LabelRef(p + "_pending"))
-		MOVL(slot.As32(), refs_(lane))
+		MOVL(slot.As32(), refOf(lane))
 		TESTQ(tags, tags)
 		JZ(next)
 		SHRXQ(shift, word, word)
 		ORB(field(table, tableTagFill), word.As8())
-		MOVB(word.As8(), tags_(lane))
+		MOVB(word.As8(), tagOf(lane))
 	}
 	Label(fmt.Sprintf("lane%d", lanes))
 	TESTL(pending.As32(), pending.As32())
@@ -483,10 +499,10 @@ func batch(name string, c comparer, h hasher) {
 		JNZ(LabelRef(p + "_pending"))
 		recheckOf(b, lane, p+"_pending")
 		DECQ(found)
-		MOVL(U32(0), refs_(lane))
+		MOVL(U32(0), refOf(lane))
 		TESTQ(tags, tags)
 		JZ(next)
-		MOVB(Imm(0), tags_(lane))
+		MOVB(Imm(0), tagOf(lane))
 		JMP(next)
 		Label(p + "_pending")
 		DECQ(found)
@@ -511,7 +527,7 @@ func batch(name string, c comparer, h hasher) {
 	recheckOf(b, 0, "other")
 	MOVBLZX(field(table, tableRefBits), shift.As32())
 	BZHIQ(shift, word, slot)
-	MOVL(slot.As32(), refs_(0))
+	MOVL(slot.As32(), refOf(0))
 	// Same as: if ref != 0 { found++ }
 	CMPL(slot.As32(), Imm(1))
 	SBBQ(I8(-1), found)
@@ -519,7 +535,7 @@ func batch(name string, c comparer, h hasher) {
 	JZ(LabelRef("done"))
 	SHRXQ(shift, word, word)
 	ORB(field(table, tableTagFill), word.As8())
-	MOVB(word.As8(), tags_(0))
+	MOVB(word.As8(), tagOf(0))
 	Label("done")
 	SUBQ(lane, at)
 	SUBQ(lane, second)
@@ -533,13 +549,13 @@ func batch(name string, c comparer, h hasher) {
 	probe(c, "probe_", "found", "absent", "other")
 	Label("absent")
 	recheckOf(b, 0, "other")
-	MOVL(U32(0), refs_(0))
+	MOVL(U32(0), refOf(0))
 	TESTQ(tags, tags)
 	JZ(LabelRef("done"))
-	MOVB(Imm(0), tags_(0))
+	MOVB(Imm(0), tagOf(0))
 	JMP(LabelRef("done"))
 	Label("other")
-	MOVL(I32(-1), refs_(0))
+	MOVL(I32(-1), refOf(0))
 	MOVB(Imm(1), left)
 	JMP(LabelRef("done"))
 }
@@ -559,6 +575,6 @@ func recheckOf(b between, lane int, replaced string) {
 	recheck(replaced)
 }
 
-// refs_ and tags_ are the results of a lane.
-func refs_(lane int) Mem { return Mem{Base: refs, Disp: 4 * lane, Index: second, Scale: 4} }
-func tags_(lane int) Mem { return Mem{Base: tags, Disp: lane, Index: second, Scale: 1} }
+// refOf and tagOf are the results of a lane.
+func refOf(lane int) Mem { return Mem{Base: refs, Disp: 4 * lane, Index: second, Scale: 4} }
+func tagOf(lane int) Mem { return Mem{Base: tags, Disp: lane, Index: second, Scale: 1} }
