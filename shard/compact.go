@@ -13,6 +13,8 @@ import (
 
 // Compact is the index proper: see the package doc. Make one with [NewCompact].
 type Compact struct {
+	asm kernelIndex
+
 	mul       uint64
 	shardBits uint
 	shardTail uint // 63 - shardBits
@@ -52,6 +54,7 @@ func NewCompact(c Config) (*Compact, error) {
 		shards:    make([]compactShard, 1<<shardBits),
 	}
 	x.inverse = inverse(x.mul)
+	x.asm = newKernelIndex(x)
 	x.arena = region.NewArena(c.Budget)
 	if err := x.makeTables(c.Expected); err != nil {
 		x.arena.Close()
@@ -84,8 +87,8 @@ func (x *Compact) hash(ptr uint64) (*compactShard, uint64) {
 	return &x.shards[h>>1>>(x.shardTail&63)], h << (x.shardBits & 63)
 }
 
-// Lookup implements [Index].
-func (x *Compact) Lookup(ptr uint64) (ref int32, tag uint8) {
+// lookupGo is Lookup without a kernel.
+func (x *Compact) lookupGo(ptr uint64) (ref int32, tag uint8) {
 	if !canonical(ptr) {
 		return x.wide.lookup(ptr)
 	}
@@ -115,7 +118,7 @@ func (s *compactShard) lookup(h uint64) (ref int32, tag uint8) {
 	t := s.tab.Load()
 	for {
 		ref, tag = t.lookup(h)
-		// Ordering: as in Lookup.
+		// Ordering: as in lookupGo.
 		now := s.tab.Load()
 		if now == t {
 			return ref, tag
@@ -166,7 +169,7 @@ func (x *Compact) insert(s *compactShard, h uint64, ref int32, tag uint8) (int32
 		invariants.Step("insert: after the search")
 		switch res {
 		case claimed, claimedLast, claimFound:
-			// Ordering: as in Lookup. If the table has been replaced since, our entry
+			// Ordering: as in lookupGo. If the table has been replaced since, our entry
 			// may or may not have been copied: look again in the new one. Numbers are
 			// offered once, so finding ours there means it was copied.
 			if s.tab.Load() != t {
@@ -255,6 +258,11 @@ func (x *Compact) LookupBatch(ptrs []uint64, refs []int32, tags []uint8) (found 
 	if tags != nil {
 		checkLen("tags", len(tags), len(ptrs))
 	}
+	return x.lookupBatch(ptrs, refs, tags)
+}
+
+// lookupBatchGo is LookupBatch without a kernel.
+func (x *Compact) lookupBatchGo(ptrs []uint64, refs []int32, tags []uint8) (found int) {
 	var at [batchBlock]located
 	for start := 0; start < len(ptrs); start += batchBlock {
 		block := ptrs[start:min(start+batchBlock, len(ptrs))]
@@ -269,7 +277,7 @@ func (x *Compact) LookupBatch(ptrs []uint64, refs []int32, tags []uint8) (found 
 				// The common case: the entry is in its home group.
 				t := l.t
 				w, last := find(l.g, l.key, t.step)
-				// Ordering: as in Lookup.
+				// Ordering: as in lookupGo.
 				if (w != 0 || last&t.refMask == 0) && l.s.tab.Load() == t {
 					ref, tag = t.ref(w), t.tag(w)
 				} else {
@@ -314,7 +322,7 @@ func (x *Compact) Close() error {
 	for i := range x.shards {
 		s := &x.shards[i]
 		s.mu.Lock()
-		// Ordering: pairs with the second load of tab in Lookup and insert, which
+		// Ordering: pairs with the second load of tab in lookupGo and insert, which
 		// therefore never take what a released table shows for true.
 		s.tab.Store(closedTable)
 		s.mu.Unlock()

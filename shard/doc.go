@@ -64,6 +64,15 @@
 // the multiplier: the new table is as large, and mixes addresses by a random bijection
 // instead. So chosen addresses cost one copy, not a doubling each.
 //
+// # Kernels
+//
+// On amd64 lookups run in assembly that compares the eight slots of a group at once, with
+// AVX-512 or AVX2, and leaves to Go what is not usual. Batches keep the next 64 lookups'
+// lines under way. [Kernel] says what was chosen; OBJHASH_KERNEL=purego, avx2 or avx512
+// chooses. internal/gen writes the assembly and says why its answers are those of the Go
+// code, which is the reference, and all that there is on other processors, with -race,
+// and with the build tags purego and objhash_invariants.
+//
 // # Guarantees
 //
 // The letters are those of DESIGN.md.
@@ -81,7 +90,7 @@
 //     the slots are used: 11 to 23 bytes for each object. To these come the new table
 //     beside the old one during growth; tables that have been replaced, as long as they
 //     share a block of 2 MiB with one that has not (below 256 KiB, replaced tables of up
-//     to 1 KiB); and a fixed 320 bytes for each shard.
+//     to 1 KiB); and a fixed 384 bytes for each shard.
 //
 // # Progress
 //

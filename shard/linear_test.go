@@ -56,6 +56,7 @@ var linModel = porcupine.Model{
 // linScenario is what some threads do, and with what kind of index.
 type linScenario struct {
 	setup
+	kernel
 	large   bool // tables of several blocks of memory, about to be replaced
 	keys    int
 	scripts [][]linStep // by thread
@@ -69,10 +70,12 @@ type linStep struct {
 }
 
 func newLinScenario(r *rand.Rand, i int) linScenario {
+	kernels := supportedKernels()
 	sc := linScenario{
-		setup: setup{subjects[i%len(subjects)], qualities[i/2%len(qualities)], sizes[1-i/6%8/7]},
-		large: i%16 == 4,
-		keys:  1 + r.IntN(4),
+		setup:  setup{subjects[i%len(subjects)], qualities[i/2%len(qualities)], sizes[1-i/6%8/7]},
+		kernel: kernels[i/6%len(kernels)],
+		large:  i%16 == 4,
+		keys:   1 + r.IntN(4),
 	}
 	threads := 2 + r.IntN(3)
 	offered := int32(0)
@@ -122,6 +125,7 @@ type paddedFence struct {
 // run plays the scenario a number of times, each with a fresh index, and tells how many
 // of the histories are not linearizable, and of how many that could not be found out.
 func (sc linScenario) run(t testing.TB, runs int) (illegal, unknown int) {
+	useKernel(t, sc.kernel)
 	var (
 		threads = len(sc.scripts)
 		start   = make([]chan Index, threads)
@@ -237,8 +241,8 @@ func testLinearizable(t *testing.T, scenarios, runs int) {
 			n = max(1, runs/16)
 		}
 		if illegal, unknown := sc.run(t, n); illegal+unknown > 0 {
-			t.Errorf("scenario %d, index=%s/hash=%s/size=%s: of %d histories %d are not linearizable, %d unknown",
-				i, sc.subject.name, sc.quality.name, sc.size.name, n, illegal, unknown)
+			t.Errorf("scenario %d, index=%s/kernel=%v/hash=%s/size=%s: of %d histories %d are not linearizable, %d unknown",
+				i, sc.subject.name, sc.kernel, sc.quality.name, sc.size.name, n, illegal, unknown)
 		}
 	}
 }

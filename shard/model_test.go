@@ -31,8 +31,10 @@ var programSetups = func() (list []setup) {
 // programPrefix makes a program that runs with a certain setup.
 func programPrefix(i int) byte { return byte(i) }
 
-// runProgram runs p on both variants and on a built-in map, and compares what they say.
+// runProgram runs p on both variants, the lookups with every kernel, and on a built-in
+// map, and compares what they say.
 func runProgram(t testing.TB, p program) {
+	useKernel(t, kernelUsed)
 	s := programSetups[p.byte()%len(programSetups)]
 	var xs []Index
 	for _, sub := range subjects {
@@ -167,8 +169,11 @@ func (m *model) step(p *program) {
 		ptr := m.address(p)
 		want := m.want[ptr]
 		for i, x := range m.xs {
-			if ref, tag := x.Lookup(ptr); ref != want.ref || want.ref != 0 && !rightTag(x, tag, want.tag) {
-				t.Fatalf("%s: Lookup(%#x) = %d, tag %d; want %d, tag %d", subjects[i].name, ptr, ref, tag, want.ref, want.tag)
+			for _, k := range supportedKernels() {
+				kernelUsed = k
+				if ref, tag := x.Lookup(ptr); ref != want.ref || want.ref != 0 && !rightTag(x, tag, want.tag) {
+					t.Fatalf("%s, %v: Lookup(%#x) = %d, tag %d; want %d, tag %d", subjects[i].name, k, ptr, ref, tag, want.ref, want.tag)
+				}
 			}
 		}
 	case 10, 11:
@@ -253,17 +258,20 @@ func (m *model) lookupBatch(p *program) {
 		}
 	}
 	for i, x := range m.xs {
-		refs, tags := make([]int32, len(ptrs)), make([]uint8, len(ptrs))
-		if len(ptrs)%2 == 0 {
-			tags = nil
-		}
-		if got := x.LookupBatch(ptrs, refs, tags); got != found {
-			m.t.Fatalf("%s: LookupBatch of %d = %d; want %d", subjects[i].name, len(ptrs), got, found)
-		}
-		for j, ptr := range ptrs {
-			want := m.want[ptr]
-			if refs[j] != want.ref || tags != nil && want.ref != 0 && !rightTag(x, tags[j], want.tag) {
-				m.t.Fatalf("%s: LookupBatch: element %d, address %#x, has %d; want %d, tag %d; tags %v", subjects[i].name, j, ptr, refs[j], want.ref, want.tag, tags)
+		for _, k := range supportedKernels() {
+			kernelUsed = k
+			refs, tags := make([]int32, len(ptrs)), make([]uint8, len(ptrs))
+			if len(ptrs)%2 == 0 {
+				tags = nil
+			}
+			if got := x.LookupBatch(ptrs, refs, tags); got != found {
+				m.t.Fatalf("%s, %v: LookupBatch of %d = %d; want %d", subjects[i].name, k, len(ptrs), got, found)
+			}
+			for j, ptr := range ptrs {
+				want := m.want[ptr]
+				if refs[j] != want.ref || tags != nil && want.ref != 0 && !rightTag(x, tags[j], want.tag) {
+					m.t.Fatalf("%s, %v: LookupBatch: element %d, address %#x, has %d; want %d, tag %d; tags %v", subjects[i].name, k, j, ptr, refs[j], want.ref, want.tag, tags)
+				}
 			}
 		}
 	}

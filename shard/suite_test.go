@@ -14,8 +14,8 @@ import (
 	"github.com/objhash/objhash/internal/invariants"
 )
 
-// The tests of what an index promises run over every variant, with good and bad
-// hashes, in tables of usual and of the smallest size: see forEachSetup.
+// The tests of what an index promises run over every variant and kernel, with good and
+// bad hashes, in tables of usual and of the smallest size: see forEachSetup.
 
 // slow tells that this build or machine takes many times as long as usual: under the
 // race detector, which implies checked invariants, and as a 32-bit program.
@@ -116,24 +116,51 @@ type setup struct {
 	size
 }
 
-// forEachSetup runs f as a subtest for every combination of variant, hash and size.
+// forEachSetup runs f as a subtest for every combination of variant, kernel, hash and
+// size.
 func forEachSetup(t *testing.T, f func(t *testing.T, s setup)) {
-	for _, sub := range subjects {
+	forEachSubject(t, func(t *testing.T, sub subject) {
 		for _, q := range qualities {
 			for _, z := range sizes {
-				t.Run(fmt.Sprintf("index=%s/hash=%s/size=%s", sub.name, q.name, z.name), func(t *testing.T) {
+				t.Run(fmt.Sprintf("hash=%s/size=%s", q.name, z.name), func(t *testing.T) {
 					f(t, setup{sub, q, z})
 				})
 			}
 		}
+	})
+}
+
+// forEachSubject runs f as a subtest for every variant, and for every kernel where
+// there is a choice.
+func forEachSubject(t *testing.T, f func(t *testing.T, sub subject)) {
+	for _, sub := range subjects {
+		t.Run("index="+sub.name, func(t *testing.T) {
+			if sub.name != compactSubject.name {
+				f(t, sub)
+				return
+			}
+			forEachKernel(t, func(t *testing.T) { f(t, sub) })
+		})
 	}
 }
 
-// forEachSubject runs f as a subtest for every variant.
-func forEachSubject(t *testing.T, f func(t *testing.T, sub subject)) {
-	for _, sub := range subjects {
-		t.Run("index="+sub.name, func(t *testing.T) { f(t, sub) })
+// forEachKernel runs f as a subtest for every kernel that there is here.
+func forEachKernel(t *testing.T, f func(t *testing.T)) {
+	for _, k := range supportedKernels() {
+		t.Run("kernel="+k.String(), func(t *testing.T) {
+			useKernel(t, k)
+			f(t)
+		})
 	}
+}
+
+func supportedKernels() (list []kernel) {
+	for k := range kernels {
+		if k.supported() {
+			list = append(list, k)
+		}
+	}
+	return list
 }
 
 // fewShards makes a test independent of the number of processors, which the number of

@@ -12,6 +12,7 @@ import (
 // table is one generation of a shard: groups of slots, and how to find one's way
 // in them. All but full is constant once the table is published.
 type table struct {
+	asm kernelTable
 	layout
 	base      unsafe.Pointer // the groups
 	groupMask uint64         // number of groups - 1
@@ -20,7 +21,7 @@ type table struct {
 	mixer     mixer
 	fullLimit int64 // grow when this many groups are full
 
-	_ [64]byte // keeps full, which inserters write, off the line that lookups read
+	_ [48]byte // keeps full, which inserters write, off the line that lookups read
 
 	// full counts the groups that have become full. It stands in for a count of
 	// entries: one insert in about 28 writes it, where a count would make every
@@ -62,6 +63,7 @@ func newTable(a *region.Arena, shardBits, groupBits uint, ref int32, m mixer) (*
 	t.fullLimit = fullLimit(groups)
 	var err error
 	t.base, err = a.Alloc(uintptr(groups) * groupBytes)
+	t.asm = newKernelTable(t)
 	return t, err
 }
 

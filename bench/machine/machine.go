@@ -17,6 +17,8 @@ import (
 	"strconv"
 	"strings"
 	"text/tabwriter"
+
+	"github.com/objhash/objhash/shard"
 )
 
 // Env is the environment of a measurement. Sizes are in bytes.
@@ -29,8 +31,9 @@ type Env struct {
 	GOMEMLIMIT   int64  `json:"gomemlimit,omitempty"`
 	GOAMD64      string `json:"goamd64,omitempty"`
 	GOEXPERIMENT string `json:"goexperiment,omitempty"`
-	Revision     string `json:"revision"` // of the code; "unknown" for a build without version control
-	Dirty        bool   `json:"dirty"`    // the code had changes beyond the revision
+	IndexKernel  string `json:"index_kernel"` // what lookups of the index run
+	Revision     string `json:"revision"`     // of the code; "unknown" for a build without version control
+	Dirty        bool   `json:"dirty"`        // the code had changes beyond the revision
 
 	CPU         string     `json:"cpu"`
 	Cores       int        `json:"cores"`
@@ -65,6 +68,10 @@ func (e *Env) readRuntime() {
 	e.Cores = runtime.NumCPU()
 	s := []metrics.Sample{{Name: "/gc/gogc:percent"}, {Name: "/gc/gomemlimit:bytes"}}
 	metrics.Read(s)
+	var refused error
+	if e.IndexKernel, refused = shard.Kernel(); refused != nil {
+		e.IndexKernel += fmt.Sprintf(" (%v)", refused)
+	}
 	e.GOGC = int64(s[0].Value.Uint64()) // off is the largest value, which turns to -1
 	if limit := s[1].Value.Uint64(); limit < 1<<62 {
 		e.GOMEMLIMIT = int64(limit)
@@ -212,6 +219,7 @@ func (e Env) WriteText(w io.Writer) error {
 	}
 	line("go", strings.Join(strings.Fields(fmt.Sprintf("%s %s/%s %s", e.Go, e.OS, e.Arch, e.GOEXPERIMENT)), " "))
 	line("revision", revision)
+	line("index kernel", e.IndexKernel)
 	line("GOMAXPROCS", strconv.Itoa(e.GOMAXPROCS))
 	line("GOGC", strconv.FormatInt(e.GOGC, 10))
 	if e.GOMEMLIMIT > 0 {

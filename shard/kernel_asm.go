@@ -1,0 +1,205 @@
+//go:build amd64 && !race && !purego && !objhash_invariants
+
+package shard
+
+import (
+	"runtime"
+	"unsafe"
+
+	"github.com/objhash/objhash/internal/region"
+	"golang.org/x/sys/cpu"
+)
+
+//go:generate go run ./internal/gen -out kernel_amd64.s
+
+// kernelIndex is what the kernels read of an index.
+type kernelIndex struct {
+	mul    uint64         // Compact.mul << addrPad: hashes an address that is not shifted
+	shards unsafe.Pointer // Compact.shards
+	other  unsafe.Pointer // a compactShard that leaves every lookup to Go
+	shift  uint64         // 64 - shard bits - log2 of the size of a shard: a hash to the offset of its shard
+}
+
+// kernelTable is what the kernels read of a table: its first cache line.
+type kernelTable struct {
+	base      unsafe.Pointer // the groups
+	homeMask  uint64         // the offsets of groups
+	step      uint64         // layout.step, or 0 if there is a mixer: then no word matches
+	stepMask  uint64         // the bits of a word that step does not divide; all, if there is a mixer
+	refMask   uint64
+	homeShift uint8 // a hash, with the bits that chose the shard, to the offset of its home
+	keyShift  uint8 // and to its key
+	refBits   uint8
+	tagFill   uint8 // what the bits where the tag may be are or-ed with: TagUnknown if it is not there
+	mixed     bool  // there is a mixer: Go must do it
+	_         [19]byte
+}
+
+// The generator knows the offsets.
+var (
+	_ [64]byte               = [unsafe.Sizeof(compactShard{})]byte{}
+	_ [64]byte               = [unsafe.Sizeof(kernelTable{})]byte{}
+	_ [kernelAVX2]struct{}   = [1]struct{}{}
+	_ [kernelAVX512]struct{} = [2]struct{}{}
+
+	_ = [1]struct{}{}[unsafe.Offsetof(Compact{}.asm)]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.mul)-0]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.shards)-8]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.other)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.shift)-24]
+
+	_ = [1]struct{}{}[unsafe.Offsetof(compactShard{}.tab)]
+
+	_ = [1]struct{}{}[unsafe.Offsetof(table{}.asm)]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.base)-0]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.homeMask)-8]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.step)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.stepMask)-24]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refMask)-32]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.homeShift)-40]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.keyShift)-41]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refBits)-42]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.tagFill)-43]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.mixed)-44]
+)
+
+const (
+	shardSizeLog = 6
+	groupSizeLog = 6
+)
+
+func newKernelIndex(x *Compact) kernelIndex {
+	return kernelIndex{
+		mul: x.mul << addrPad,
+		// Same as: &x.shards[0]
+		// Safety: the kernels add to it the number that a hash has for its shard, which
+		// is below len(shards), times the size of one.
+		shards: unsafe.Pointer(unsafe.SliceData(x.shards)),
+		other:  unsafe.Pointer(otherShard),
+		shift:  uint64(64 - shardSizeLog - x.shardBits),
+	}
+}
+
+func newKernelTable(t *table) kernelTable {
+	k := kernelTable{
+		base:      t.base,
+		homeMask:  t.groupMask * groupBytes,
+		step:      t.step,
+		stepMask:  -t.step,
+		refMask:   t.refMask,
+		homeShift: uint8(64 - groupSizeLog - (t.low - addrPad)),
+		keyShift:  uint8(t.low - addrPad),
+		refBits:   uint8(t.refBits),
+		mixed:     t.mixer.on,
+	}
+	if t.mixer.on {
+		k.step, k.stepMask = 0, 0
+	}
+	if t.tagBits == 0 {
+		k.tagFill = TagUnknown
+	}
+	return k
+}
+
+// otherShard has an empty table that says that it mixes addresses, which the kernels
+// leave to Go.
+var otherShard = newOtherShard()
+
+func newOtherShard() *compactShard {
+	t, err := newTable(region.NewArena(nil), 0, groupBitsMin, 0, newMixer(addrBits))
+	if err != nil {
+		panic(err) // two groups, no budget
+	}
+	s := new(compactShard)
+	s.tab.Store(t)
+	return s
+}
+
+func (k kernel) supported() bool {
+	x := &cpu.X86
+	vex := x.HasBMI1 && x.HasBMI2
+	switch k {
+	case kernelAVX512:
+		return vex && x.HasAVX512F && x.HasAVX512DQ
+	case kernelAVX2:
+		return vex && x.HasAVX2
+	}
+	return true
+}
+
+// Lookup implements [Index].
+func (x *Compact) Lookup(ptr uint64) (ref int32, tag uint8) { return lookupKernel(x, ptr) }
+
+// lookupKernel runs the kernel that kernelUsed says. What is not the common case it
+// leaves to lookupKernelGo.
+//
+//go:noescape
+func lookupKernel(x *Compact, ptr uint64) (ref int32, tag uint8)
+
+//lint:ignore U1000 the assembly goes on there
+func lookupKernelGo(x *Compact, ptr uint64) (ref int32, tag uint8) { return x.lookupGo(ptr) }
+
+// lookupBatchAVX512 looks up the n addresses at ptrs, and writes their numbers to refs
+// and, unless tags is nil, their tags to tags. It returns how many it found, and whether
+// there are some that it leaves to Go; those have the number -1.
+//
+//go:noescape
+func lookupBatchAVX512(x *Compact, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
+
+// lookupBatchAVX2 is lookupBatchAVX512 for less of a processor.
+//
+//go:noescape
+func lookupBatchAVX2(x *Compact, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
+
+// kernelBatch is how many lookups one call of a batch kernel does: the scheduler cannot
+// stop it meanwhile.
+const kernelBatch = 1024
+
+func (x *Compact) lookupBatch(ptrs []uint64, refs []int32, tags []uint8) (found int) {
+	if kernelUsed == kernelGo {
+		return x.lookupBatchGo(ptrs, refs, tags)
+	}
+	for start := 0; start < len(ptrs); start += kernelBatch {
+		end := min(start+kernelBatch, len(ptrs))
+		var partTags []uint8
+		if tags != nil {
+			partTags = tags[start:end]
+		}
+		found += x.lookupPart(ptrs[start:end], refs[start:end], partTags)
+	}
+	runtime.KeepAlive(x)
+	return found
+}
+
+// lookupPart is lookupBatch for at most kernelBatch addresses.
+func (x *Compact) lookupPart(ptrs []uint64, refs []int32, tags []uint8) (found int) {
+	var left bool
+	// Safety: the kernels read and write n elements, and all three have len(ptrs).
+	p, r, t, n := unsafe.SliceData(ptrs), unsafe.SliceData(refs), unsafe.SliceData(tags), len(ptrs)
+	if kernelUsed == kernelAVX512 {
+		found, left = lookupBatchAVX512(x, p, r, t, n)
+	} else {
+		found, left = lookupBatchAVX2(x, p, r, t, n)
+	}
+	if left {
+		for i := range refs {
+			if refs[i] < 0 {
+				found += x.lookupLeft(ptrs, refs, tags, i)
+			}
+		}
+	}
+	return found
+}
+
+// lookupLeft looks up element i of a batch, and returns 1 if it is there.
+func (x *Compact) lookupLeft(ptrs []uint64, refs []int32, tags []uint8, i int) int {
+	ref, tag := x.lookupGo(ptrs[i])
+	refs[i] = ref
+	if tags != nil {
+		tags[i] = tag
+	}
+	if ref == 0 {
+		return 0
+	}
+	return 1
+}
