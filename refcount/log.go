@@ -1,6 +1,7 @@
 package refcount
 
 import (
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"unsafe"
@@ -12,7 +13,8 @@ import (
 // log is full: the encounter log with periodic compaction, into arrays of small counts
 // whose overflow goes to shared ones.
 //
-// There are up to 8 arrays of one byte for each objref. A handle has the one that the
+// There are up to as many arrays, of one byte for each objref, as there are processors, but
+// at least 8 and at most 64. A handle has the one that the
 // fewest open handles have, and locks it while it adds its log up, without locked
 // instructions; when a byte is full, 256 users go to the object's shared count, and when
 // it is empty, 128 come from there. It does not wait: if another handle is adding up
@@ -30,13 +32,14 @@ import (
 // users at most, and 256 more for the moment between the two halves of a carry. Deaths
 // are told at the barrier. Wait-free, but for a lock to open and close handles, and to make
 // room in an array. Memory: 4 bytes for each objref, a quarter of one if deaths are told, and
-// 1 for each of the arrays that concurrent handles made necessary, so 12 at most; 384 bytes
-// for each handle, and 1.2 KiB for each array. Bad where a death must be told soon, or counts
+// 1 for each of the arrays that concurrent handles made necessary, so 12 at most with up to 8
+// processors; 384 bytes for each handle, and 1.1 KiB for each array. Bad where a death must be told soon, or counts
 // are read often: a read looks at all arrays.
 type Log struct{}
 
 const (
-	ownMax    = 8 // arrays of cells
+	ownLeast  = 8  // arrays of cells, where there are few processors
+	ownMost   = 64 // the same, where there are many
 	cellBytes = unsafe.Sizeof(ownCell(0))
 	ownFull   = 0xff // the largest count in one
 	ownBorrow = 0x80 // what comes from the shared count: half, so that it does not go back and forth
@@ -50,19 +53,23 @@ func (Log) Traits() Traits {
 	return Traits{
 		Summary: "a log of 64 encounters, added up in a few arrays of bytes, with overflow to a shared word",
 		Exact:   AtFlush, Zero: AtBarrier, Behind: logLen + ownFull + 1,
-		PerObject: 4.25, PerObjectHandle: float64(cellBytes), OwnMax: ownMax, PerHandle: logHandleBytes,
+		PerObject: 4.25, PerObjectHandle: float64(cellBytes), OwnMax: ownMax(), PerHandle: logHandleBytes,
 	}
 }
 
 // New implements [Strategy]. The counter's handles are of type *[LogHandle].
 func (Log) New(c Config) (Counter, error) {
-	return &logCounter{splitCounter: newSplitCounter(c)}, nil
+	l := &logCounter{splitCounter: newSplitCounter(c), own: make([]ownCells, ownMax())}
+	return l, l.shared.Arena().Charge(int64(len(l.own)) * int64(unsafe.Sizeof(ownCells{})))
 }
+
+// ownMax is how many arrays of cells a counter that is made now may have.
+func ownMax() int { return min(max(runtime.GOMAXPROCS(0), ownLeast), ownMost) }
 
 type logCounter struct {
 	splitCounter
 	mu  sync.Mutex // to open and close handles, and to make an array
-	own [ownMax]ownCells
+	own []ownCells
 }
 
 // ownCells are the cells of a few handles.
@@ -104,7 +111,7 @@ func (c *logCounter) Barrier() { c.marks.reap(c.Count) }
 
 // Bytes implements [Counter].
 func (c *logCounter) Bytes() int64 {
-	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes
+	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes + int64(len(c.own))*int64(unsafe.Sizeof(ownCells{}))
 	for i := range c.own {
 		if cells := c.own[i].cells.Load(); cells != nil {
 			n += cellsHeadBytes + cells.Bytes()

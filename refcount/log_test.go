@@ -9,17 +9,21 @@ import (
 // more.
 func TestG21_openHandlesHaveArraysOfTheirOwn(t *testing.T) {
 	c, _ := newCounter(t, Log{}, 0)
+	arrays := Log{}.Traits().OwnMax
 	grow(t, c, 1, 64)
 	for round := range 3 {
 		var open []*LogHandle
 		of := map[*ownCells]int{}
-		for range 2 * ownMax {
+		for range 2 * arrays {
 			h := c.Handle().(*LogHandle)
 			open = append(open, h)
 			of[h.own]++
 			for range logLen {
 				h.Inc(7)
 			}
+		}
+		if len(of) != arrays {
+			t.Errorf("round %d: %d arrays; want %d", round, len(of), arrays)
 		}
 		for o, n := range of {
 			if n != 2 || o.cells.Load() == nil {
@@ -33,7 +37,7 @@ func TestG21_openHandlesHaveArraysOfTheirOwn(t *testing.T) {
 		for _, h := range open {
 			h.Close()
 		}
-		if got := c.Count(7); got != int64(round+1)*2*ownMax*logLen {
+		if got := c.Count(7); got != int64((round+1)*2*arrays*logLen) {
 			t.Errorf("round %d: Count = %d", round, got)
 		}
 	}

@@ -113,7 +113,11 @@ func TestPredictHot(t *testing.T) {
 		{"log", refcount.Traits{PerObject: 4, PerObjectHandle: 1, OwnMax: 2}, 4,
 			(6 + (0.5/256+0.5)*40*after(0.5/256+0.5)) / 4, (0.5/256 + 0.5) * hold4, closing(2, 0, 0) + 0.5/1000},
 	} {
-		got := Predict(someMachine, someCosts, rowNamed(t, c.name, c.traits), hotProfile(), c.threads, c.threads)
+		row := rowNamed(t, c.name, c.traits)
+		if c.traits.OwnMax > 0 {
+			row.OwnMax = c.traits.OwnMax
+		}
+		got := Predict(someMachine, someCosts, row, hotProfile(), c.threads, c.threads)
 		want := Prediction{Total: max(c.parallel, c.serial) + c.merge, Parallel: c.parallel, Serial: c.serial, Merge: c.merge}
 		if !near(got.Parallel, want.Parallel) || !near(got.Serial, want.Serial) || !near(got.Merge, want.Merge) || !near(got.Total, want.Total) {
 			t.Errorf("%s, %d threads: %+v, want %+v", c.name, c.threads, got, want)
@@ -125,9 +129,8 @@ func TestPredictTasks(t *testing.T) {
 	// 100 handles of 10 operations, on two objects in one line.
 	row := rowNamed(t, "log", refcount.Traits{PerObject: 4, OwnMax: 8})
 	got := Predict(someMachine, someCosts, row, taskProfile(), 2, 2)
-	met := 1 - math.Pow(0.5, 10)
-	parallel := 100 * (50 + 2*10 + 2*100*0.5 + 2*2*met*40*0.5) / 2
-	serial := 100.0 * (2 + 2*met) * 20
+	parallel := 100 * (50 + 2*10 + 2*100*0.5 + 40*0.5) / 2
+	serial := 100.0 * (2 + 1) * 20
 	if want := (max(parallel, serial) + 2*3) / 1000; !near(got.Merge, want) {
 		t.Errorf("merge %v, want %v", got.Merge, want)
 	}

@@ -78,10 +78,9 @@ func RowOf(s refcount.Strategy) (Row, bool) {
 		// handle closes; the next one to have them may be another thread's.
 		row.Transfers, row.Handle, row.CloseTask = behind, 2, 1
 	case "log":
-		// One in 256 operations on an object carries. A handle that never filled its log adds to
-		// the shared words when it closes, and loads them all before, so that others may have them
-		// again when it adds; the others leave their arrays as they are.
-		row.Transfers, row.OwnMax, row.Handle, row.CloseTask, row.CloseEach = 1.0/256, tr.OwnMax, 2, 2, true
+		// One in 256 operations on an object carries. Closing adds up in an array, which a handle of
+		// another thread may have had before if handles come and go.
+		row.Transfers, row.OwnMax, row.Handle, row.CloseTask = 1.0/256, logArraysMost, 2, 1
 	case "sloppy":
 		// What is spare is given back at close, object by object. The next handle to have the
 		// bytes, of which 64 are in a line, may be another thread's. Handles that are closed at
@@ -105,6 +104,10 @@ func RowOf(s refcount.Strategy) (Row, bool) {
 	}
 	return row, true
 }
+
+// logArraysMost is how many arrays log has at most. Up to there it has one for each processor,
+// so where there are fewer than processors, it is this.
+const logArraysMost = 64
 
 func perLine(bytes float64) int {
 	return int(min(max(lineBytes/max(bytes, 1), 1), lineBytes))
