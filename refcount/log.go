@@ -268,7 +268,8 @@ func (c *logCounter) addOne(o *ownCells, cells *region.Array[ownCell], note int3
 		if cells.Grow(0, ref) != nil {
 			return false
 		}
-		o.room = ref
+		_, last := region.Segment(ref)
+		o.room = min(last, countMax) // all of it, or each objref that is one larger would come here
 	}
 	switch cell := cells.Made(ref); {
 	case note < 0:
