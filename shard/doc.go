@@ -95,7 +95,7 @@
 // # Progress
 //
 // Lookups are lock-free, and wait-free but for a table that is replaced during each
-// try. Inserts are lock-free while their shard is not being replaced, and wait for that
+// try. On amd64 a batch holds a stop of the world up for 256 lookups at most. Inserts are lock-free while their shard is not being replaced, and wait for that
 // otherwise; a thread stopped during a replacement delays inserts of new addresses into
 // this one shard, and nothing else (G20).
 //

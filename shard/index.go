@@ -28,8 +28,8 @@ const TagUnknown = 255
 // Index maps addresses to numbers, for any number of threads at once. All methods
 // may be called from any thread at any time, Close included.
 type Index interface {
-	// Lookup returns the number and tag of ptr, or number 0 if it is absent. It never
-	// waits.
+	// Lookup returns the number and tag of ptr, or number 0 if it is absent; then the tag
+	// means nothing. It never waits.
 	Lookup(ptr uint64) (ref int32, tag uint8)
 
 	// Insert gives ptr the number ref and the tag unless it has a number already,

@@ -25,7 +25,7 @@ type kernelTable struct {
 	base      unsafe.Pointer // the groups
 	homeMask  uint64         // the offsets of groups
 	step      uint64         // layout.step, or 0 if there is a mixer: then no word matches
-	stepMask  uint64         // the bits of a word that step does not divide; all, if there is a mixer
+	stepMask  uint64         // -step: the bits of remainder and distance; 0 if there is a mixer
 	refMask   uint64
 	homeShift uint8 // a hash, with the bits that chose the shard, to the offset of its home
 	keyShift  uint8 // and to its key
@@ -139,7 +139,7 @@ func lookupKernel(x *Compact, ptr uint64) (ref int32, tag uint8)
 //lint:ignore U1000 the assembly goes on there
 func lookupKernelGo(x *Compact, ptr uint64) (ref int32, tag uint8) { return x.lookupGo(ptr) }
 
-// lookupBatchAVX512 looks up the n addresses at ptrs, and writes their numbers to refs
+// lookupBatchAVX512 looks up the n addresses at ptrs, 1 or more, and writes their numbers to refs
 // and, unless tags is nil, their tags to tags. It returns how many it found, and whether
 // there are some that it leaves to Go; those have the number -1.
 //
@@ -151,9 +151,9 @@ func lookupBatchAVX512(x *Compact, ptrs *uint64, refs *int32, tags *uint8, n int
 //go:noescape
 func lookupBatchAVX2(x *Compact, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
 
-// kernelBatch is how many lookups one call of a batch kernel does: the scheduler cannot
-// stop it meanwhile.
-const kernelBatch = 1024
+// kernelBatch is how many lookups one call of a batch kernel does. The scheduler cannot stop
+// it meanwhile, so a garbage collection that begins waits for as many page faults at worst.
+const kernelBatch = 256
 
 func (x *Compact) lookupBatch(ptrs []uint64, refs []int32, tags []uint8) (found int) {
 	if kernelUsed == kernelGo {
@@ -181,11 +181,21 @@ func (x *Compact) lookupPart(ptrs []uint64, refs []int32, tags []uint8) (found i
 	} else {
 		found, left = lookupBatchAVX2(x, p, r, t, n)
 	}
-	if left {
-		for i := range refs {
-			if refs[i] < 0 {
-				found += x.lookupLeft(ptrs, refs, tags, i)
-			}
+	if !left {
+		return found
+	}
+	n = 0
+	for _, ref := range refs {
+		if ref < 0 {
+			n++
+		}
+	}
+	if n > len(refs)/4 { // so many have a mixer, say: together their misses overlap
+		return x.lookupBatchGo(ptrs, refs, tags)
+	}
+	for i := range refs {
+		if refs[i] < 0 {
+			found += x.lookupLeft(ptrs, refs, tags, i)
 		}
 	}
 	return found

@@ -16,7 +16,7 @@
 // absent, and 0 is the number to return.
 //
 // That nothing matches is as good an observation as the Go code's. A slot changes once
-// in a table's life, from 0 to its word. An entry whose insert returned before the
+// in a table's life, from 0 to its word (or to frozen and back, which matches no key). An entry whose insert returned before the
 // lookup began is there in whole, in whatever order and pieces it is read. If the entry
 // is missed, it was not all there when its slot was read, so at that moment, which is
 // within the lookup, the address was absent, or in a later group. The latter is
@@ -30,7 +30,8 @@
 // # Addresses that are not canonical, and tables with a mixer
 //
 // These are left to Go. In a table with a mixer no word matches, because the step that
-// the kernels see is 0; so only a search that found nothing has to ask. A batch sends
+// the kernels see is 0, and the second comparison, of one word, cannot be below that; so only
+// a search that found nothing has to ask. A batch sends
 // addresses that are not canonical to a shard whose table says that it has a mixer.
 //
 // # Why the garbage collector may be ignored
