@@ -60,7 +60,8 @@ func (d *Dumper) check(k Kind) error {
 // [ErrExhausted]; [ErrClosed]; or what Grab returned. After an error ref is 0 and nothing has changed.
 //
 // It waits for nobody, except that a new object's encounter waits while its shard of
-// the index is being moved to a larger table.
+// the index is being moved to a larger table, and for what strategies of Options.Count and
+// Options.Holds wait for, if they do.
 func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
 	if d.mustCheck(k) {
 		return d.encounter(p, k)
