@@ -50,10 +50,7 @@ func (c *mutexCounter) Handle() Handle { return c }
 
 // Count implements [Counter].
 func (c *mutexCounter) Count(ref int32) int64 {
-	if ref <= 0 {
-		return 0
-	}
-	w := c.array.At(uint32(ref))
+	w := c.find(ref)
 	if w == nil {
 		return 0
 	}

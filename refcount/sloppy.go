@@ -107,10 +107,7 @@ const (
 
 // Count implements [Counter].
 func (c *sloppyCounter) Count(ref int32) int64 {
-	if ref <= 0 {
-		return 0
-	}
-	w := c.array.At(uint32(ref))
+	w := c.find(ref)
 	if w == nil {
 		return 0
 	}

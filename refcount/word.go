@@ -47,14 +47,19 @@ func (c *words) Barrier() {}
 
 // Count implements [Counter].
 func (c *words) Count(ref int32) int64 {
-	if ref <= 0 {
-		return 0
-	}
-	w := c.array.At(uint32(ref))
+	w := c.find(ref)
 	if w == nil {
 		return 0
 	}
 	return wordCount(atomic.LoadUint32(w))
+}
+
+// find returns the word of ref, any number, or nil if it has no room.
+func (c *words) find(ref int32) *uint32 {
+	if ref <= 0 {
+		return nil
+	}
+	return c.array.At(uint32(ref))
 }
 
 // at returns the word of an objref that has room.
