@@ -130,6 +130,7 @@ func find(g *group, key, step uint64) (word, last uint64) {
 	if word != 0 {
 		return word, 0
 	}
+	invariants.Step("find: between the halves")
 	last = atomic.LoadUint64(&g[7])
 	w = last
 	if w^key < step {
