@@ -203,13 +203,6 @@ func (t *table) insert(h uint64, ref int32, tag uint8) (claimResult, uint64) {
 	for range ProbeGroupsMax {
 		g := t.group(home)
 		w, last := find(g, key, t.step)
-		if w == 0 && last&t.refMask != 0 {
-			// Ordering: find loads the last slot after the first ones. In between another
-			// thread may have put the address into one of these, and others have filled the
-			// group. A full group does not change any more, so a second look is final; a
-			// lookup needs none, for that insert had not returned when it began.
-			w, _ = find(g, key, t.step)
-		}
 		if w != 0 {
 			return claimFound, w
 		}

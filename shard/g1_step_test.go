@@ -7,7 +7,7 @@ import "testing"
 // G1: an inserter that has looked at the first slots of a group stops there. Its address is
 // put into one of them by another thread, and others fill the group. It must not take the
 // address for absent and go on to the next group.
-func TestG1_FullGroupIsSearchedAgain(t *testing.T) {
+func TestG1_SearchOvertakenByInserts(t *testing.T) {
 	x, err := NewCompact(Config{Shards: 1, Expected: 1000})
 	if err != nil {
 		t.Fatal(err)

@@ -99,7 +99,7 @@ func (l *layout) tag(w uint64) uint8 {
 func (l *layout) dist(w uint64) uint64 { return w & l.lowMask >> (l.low - distBits) }
 
 // find returns the word of g whose remainder and distance are those of key, or 0,
-// and, if that is 0, the last word of g. Which of the slots matches cannot be
+// and the last word of g. Which of the slots matches cannot be
 // predicted, and a mispredicted branch would throw away the loads of the operations
 // that follow: so they are compared in a form that compiles to conditional moves.
 // That it is one of the first four can be predicted quite well, since slots are
@@ -109,6 +109,11 @@ func (l *layout) dist(w uint64) uint64 { return w & l.lowMask >> (l.low - distBi
 // At most one entry matches; an empty slot matches a key of 0, and must come before
 // the entry does: hence the order.
 func find(g *group, key, step uint64) (word, last uint64) {
+	// Ordering: before the other slots. If it holds an entry, so do they, for ever, and an
+	// inserter that finds none of them to match may go on to the next group. Loaded after
+	// them, it could be one of those that filled the group behind an entry of this very
+	// address, put where this thread had looked already.
+	last = atomic.LoadUint64(&g[7])
 	// Ordering: pairs with the CAS in claim. A word is an entry, whole, or it is
 	// none: nothing else is read through it here.
 	w := atomic.LoadUint64(&g[3])
@@ -128,10 +133,9 @@ func find(g *group, key, step uint64) (word, last uint64) {
 		word = w
 	}
 	if word != 0 {
-		return word, 0
+		return word, last
 	}
 	invariants.Step("find: between the halves")
-	last = atomic.LoadUint64(&g[7])
 	w = last
 	if w^key < step {
 		word = w
