@@ -98,10 +98,12 @@ func (r *Report) Failed() (failed []*Result) {
 }
 
 // WriteJSON writes the report as one JSON document.
-func (r *Report) WriteJSON(w io.Writer) error {
+func (r *Report) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
+
+func writeJSON(w io.Writer, report any) error {
 	e := json.NewEncoder(w)
 	e.SetIndent("", "  ")
-	if err := e.Encode(r); err != nil {
+	if err := e.Encode(report); err != nil {
 		return fmt.Errorf("writing the report: %w", err)
 	}
 	return nil

@@ -1,6 +1,10 @@
 package bench
 
-import "io"
+import (
+	"io"
+
+	"github.com/jedib0t/go-pretty/v6/table"
+)
 
 // What packages that report other measurements share with this one.
 
@@ -14,6 +18,12 @@ func Choose[T any](what string, names []string, all []T, nameOf func(T) string) 
 // WriteFile replaces a file by what write writes: readers see the old document or the new
 // one, never a part.
 func WriteFile(path string, write func(io.Writer) error) error { return writeFile(path, write) }
+
+// WriteJSON writes a report as one JSON document.
+func WriteJSON(w io.Writer, report any) error { return writeJSON(w, report) }
+
+// NewTable returns a table whose first column is of words and the others of figures.
+func NewTable(header table.Row) table.Writer { return newTable(header) }
 
 // FolderExists tells early what [WriteFile] would fail with in the end.
 func FolderExists(path string) error { return folderExists(path) }

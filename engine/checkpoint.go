@@ -90,13 +90,13 @@ func (c *Checkpoint) Dumper() *Dumper {
 	d.kinds = uint(len(c.kinds))
 	d.count = c.counts.Handle()
 	d.log, _ = d.count.(*refcount.LogHandle)
-	if c.holds.counter != nil {
-		d.log = nil // nor is holding
-		d.hold = c.holds.counter.Handle()
-	}
 	if c.holders.tracked {
 		d.log = nil // noting a holder is not for the short way
 		d.holders = &holderLog{book: &c.holders}
+	}
+	if c.holds.counter != nil {
+		d.log = nil // nor is holding
+		d.hold = c.holds.counter.Handle()
 	}
 	c.leases.add(d)
 	return d

@@ -57,7 +57,7 @@ func tryIncCAS(w *uint32) bool {
 // Dec implements [Handle].
 func (c *AtomicCounter) Dec(ref int32) {
 	if w := c.at(ref); decWord(w) {
-		c.die(ref, w)
+		die(c.zero, ref, w)
 	}
 }
 

@@ -1,7 +1,5 @@
 package refcount
 
-import "sync/atomic"
-
 // CAS counts with a loop around compare-and-swap, so a word is never other than right.
 //
 // Source: refcount_t of Linux 4.11 (2017), lib/refcount.c, and lockref before it: both
@@ -37,22 +35,8 @@ func (c *casCounter) TryInc(ref int32) bool { return tryIncCAS(c.at(ref)) }
 
 // Dec implements [Handle].
 func (c *casCounter) Dec(ref int32) {
-	w := c.at(ref)
-	for {
-		v := atomic.LoadUint32(w)
-		if v == 0 || v > countMax {
-			return // saturated or dead, for ever; or a decrement too many
-		}
-		next := v - 1
-		if next == 0 && c.zero != nil {
-			next = deadWord // at once: nobody sees a 0 that is not dead
-		}
-		if atomic.CompareAndSwapUint32(w, v, next) {
-			if next == deadWord {
-				c.zero(ref)
-			}
-			return
-		}
+	if c.give(ref, 1) {
+		c.zero(ref)
 	}
 }
 

@@ -68,9 +68,7 @@ func (c *mutexCounter) TryInc(ref int32) bool {
 	w, l := c.at(ref), c.lock(ref)
 	l.Lock()
 	dead := isDead(*w)
-	if *w++; int32(*w) < 0 {
-		*w = mended(*w)
-	}
+	incPlain(w)
 	l.Unlock()
 	return !dead
 }
@@ -79,13 +77,7 @@ func (c *mutexCounter) TryInc(ref int32) bool {
 func (c *mutexCounter) Dec(ref int32) {
 	w, l := c.at(ref), c.lock(ref)
 	l.Lock()
-	died := false
-	switch *w--; {
-	case int32(*w) < 0:
-		*w = mended(*w)
-	case *w == 0 && c.zero != nil:
-		*w, died = deadWord, true
-	}
+	died := decPlain(w, c.zero != nil)
 	l.Unlock()
 	if died {
 		c.zero(ref)

@@ -71,9 +71,8 @@ func (c *paddedCounter) TryInc(ref int32) bool { return tryIncCAS(c.at(ref)) }
 
 // Dec implements [Handle].
 func (c *paddedCounter) Dec(ref int32) {
-	w := c.at(ref)
-	if decWord(w) && c.zero != nil && atomic.CompareAndSwapUint32(w, 0, deadWord) {
-		c.zero(ref)
+	if w := c.at(ref); decWord(w) {
+		die(c.zero, ref, w)
 	}
 }
 

@@ -40,12 +40,7 @@ func (c *plainCounter) Count(ref int32) int64 {
 }
 
 // Inc implements [Handle].
-func (c *plainCounter) Inc(ref int32) {
-	w := c.at(ref)
-	if *w++; int32(*w) < 0 {
-		*w = mended(*w)
-	}
-}
+func (c *plainCounter) Inc(ref int32) { incPlain(c.at(ref)) }
 
 // TryInc implements [Handle].
 func (c *plainCounter) TryInc(ref int32) bool {
@@ -58,12 +53,7 @@ func (c *plainCounter) TryInc(ref int32) bool {
 
 // Dec implements [Handle].
 func (c *plainCounter) Dec(ref int32) {
-	w := c.at(ref)
-	switch *w--; {
-	case int32(*w) < 0:
-		*w = mended(*w)
-	case *w == 0 && c.zero != nil:
-		*w = deadWord
+	if decPlain(c.at(ref), c.zero != nil) {
 		c.zero(ref)
 	}
 }

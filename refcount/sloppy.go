@@ -141,7 +141,8 @@ func (c *sloppyCounter) Bytes() int64 {
 // take counts a user of ref in the central word, and returns how many spares come with
 // it, and false if ref is dead.
 //
-// Ordering: pairs with the step in give that makes a word dead. If the add comes first,
+// Ordering: pairs with the step in words.give that makes a word dead: there are neither
+// users nor spares then. If the add comes first,
 // the word is too large for that; if it comes second, it finds the word dead, and puts
 // back what it was.
 func (c *sloppyCounter) take(ref int32) (extra uint32, ok bool) {
@@ -153,28 +154,6 @@ func (c *sloppyCounter) take(ref int32) (extra uint32, ok bool) {
 		return 0, mendWord(w, v)
 	}
 	return batch - 1, true
-}
-
-// give takes n off the central word of ref, and returns true if that made ref dead.
-//
-// Ordering: the step that makes the word dead succeeds for one thread only, and when
-// there are neither users nor spares. All that led there were operations on this word, so
-// what their threads did before happened before.
-func (c *sloppyCounter) give(ref int32, n uint32) bool {
-	w := c.at(ref)
-	for {
-		v := atomic.LoadUint32(w)
-		if v == 0 || v > countMax {
-			return false // saturated or dead, for ever; or a decrement too many
-		}
-		next := v - min(v, n)
-		if next == 0 && c.zero != nil {
-			next = deadWord
-		}
-		if atomic.CompareAndSwapUint32(w, v, next) {
-			return next == deadWord
-		}
-	}
 }
 
 // borrow returns spares that no other handle has. They are empty.

@@ -239,7 +239,7 @@ func (h *SNZIHandle) Dec(ref int32) {
 	}
 	c := h.counter
 	if w := c.at(ref); decWord(w) {
-		c.die(ref, w)
+		die(c.zero, ref, w)
 	}
 }
 

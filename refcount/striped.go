@@ -207,9 +207,6 @@ func (c *stripedCounter) inflate(ref int32, w *uint32) {
 	}
 }
 
-// hasUsers tells whether a word is a count above 0.
-func hasUsers(v uint32) bool { return v-1 < countMax }
-
 // takeRow returns the number of a row that no object has, all 0, or 0.
 func (c *stripedCounter) takeRow() uint32 {
 	if row := c.free; row != 0 {

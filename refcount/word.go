@@ -65,12 +65,35 @@ func (c *words) find(ref int32) *uint32 {
 // at returns the word of an objref that has room.
 func (c *words) at(ref int32) *uint32 { return c.array.Made(uint32(ref)) }
 
-// die makes ref dead, whose word is 0, unless somebody has added to it.
+// give takes n off the word of ref by compare-and-swap, so that nobody sees a 0 that is
+// not dead, and returns true if that made ref dead.
+//
+// Ordering: the step that makes the word dead succeeds for one thread only. All that led
+// there were operations on this word, so what their threads did before happened before.
+func (c *words) give(ref int32, n uint32) bool {
+	w := c.at(ref)
+	for {
+		v := atomic.LoadUint32(w)
+		if !hasUsers(v) {
+			return false // saturated or dead, for ever; or a decrement too many
+		}
+		next := v - min(v, n)
+		if next == 0 && c.zero != nil {
+			next = deadWord
+		}
+		if atomic.CompareAndSwapUint32(w, v, next) {
+			return next == deadWord
+		}
+	}
+}
+
+// die makes ref dead, whose word w is 0, unless somebody has added to it, and tells zero,
+// which may be nil.
 //
 // Ordering: this step, which succeeds for one thread only, is the death.
-func (c *words) die(ref int32, w *uint32) {
-	if c.zero != nil && atomic.CompareAndSwapUint32(w, 0, deadWord) {
-		c.zero(ref)
+func die(zero func(int32), ref int32, w *uint32) {
+	if zero != nil && atomic.CompareAndSwapUint32(w, 0, deadWord) {
+		zero(ref)
 	}
 }
 
@@ -84,6 +107,9 @@ func wordCount(v uint32) int64 {
 	return 0
 }
 
+// hasUsers tells whether a word is a count above 0.
+func hasUsers(v uint32) bool { return v-1 < countMax }
+
 func isDead(v uint32) bool { return v >= deadMin && v < belowZeroMin }
 
 // mended returns what to put in the place of v, which is not live.
@@ -95,6 +121,26 @@ func mended(v uint32) uint32 {
 		return deadWord
 	}
 	return 0
+}
+
+// incPlain adds one to a word that no other thread uses now.
+func incPlain(w *uint32) {
+	if *w++; int32(*w) < 0 {
+		*w = mended(*w)
+	}
+}
+
+// decPlain takes one off such a word. It returns true if that made it dead, which it does
+// only if objrefs die at all.
+func decPlain(w *uint32, dies bool) (died bool) {
+	switch *w--; {
+	case int32(*w) < 0:
+		*w = mended(*w)
+	case *w == 0 && dies:
+		*w = deadWord
+		return true
+	}
+	return false
 }
 
 // incWord adds one, and returns false if the word is dead.

@@ -116,12 +116,12 @@ func TestZero_thatComesTooLate(t *testing.T) {
 	a := c.(*AtomicCounter)
 	w := a.at(7)
 	*w = 1 // raised
-	a.die(7, w)
+	die(a.zero, 7, w)
 	wantCount(t, Atomic{}, c, 7, 1)
 	u.wantDead("raised", 7, 7, none)
 	*w = 0
-	a.die(7, w)
-	a.die(7, w) // somebody raised it, and dropped it again
+	die(a.zero, 7, w)
+	die(a.zero, 7, w) // somebody raised it, and dropped it again
 	u.wantDead("dropped", 7, 7, every)
 	if a.TryInc(7) {
 		t.Error("TryInc of a dead objref returns true")

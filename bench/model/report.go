@@ -1,7 +1,6 @@
 package model
 
 import (
-	"encoding/json"
 	"fmt"
 	"io"
 	"math"
@@ -83,14 +82,7 @@ type Result struct {
 }
 
 // WriteJSON writes the report as one JSON document.
-func (r *Report) WriteJSON(w io.Writer) error {
-	e := json.NewEncoder(w)
-	e.SetIndent("", "  ")
-	if err := e.Encode(r); err != nil {
-		return fmt.Errorf("writing the report: %w", err)
-	}
-	return nil
-}
+func (r *Report) WriteJSON(w io.Writer) error { return bench.WriteJSON(w, r) }
 
 func (r *Report) addStrategy(e *entrant) {
 	of := func(cost int) bench.Interval { return bench.Summarize(e.costs[cost]) }

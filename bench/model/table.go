@@ -116,15 +116,7 @@ func (p *printer) printf(format string, args ...any) {
 }
 
 func (p *printer) table(header table.Row, rows []table.Row) {
-	t := table.NewWriter()
-	t.SetStyle(table.StyleLight)
-	t.AppendHeader(header)
-	var columns []table.ColumnConfig
-	for i := 2; i <= len(header); i++ {
-		columns = append(columns, table.ColumnConfig{Number: i, Align: text.AlignRight, AlignHeader: text.AlignRight})
-	}
-	t.SetColumnConfigs(columns)
-	t.Style().Format.Header = text.FormatDefault
+	t := bench.NewTable(header)
 	t.AppendRows(rows)
 	p.printf("%s\n", t.Render())
 }
