@@ -3,7 +3,6 @@ package shard
 import (
 	"fmt"
 	"runtime"
-	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -15,28 +14,28 @@ import (
 type Compact struct {
 	asm kernelIndex
 
-	mul       uint64
-	shardBits uint
-	shardTail uint // 63 - shardBits
-	shards    []compactShard
-	wide      wideMap
+	mul     uint64
+	dirTail uint       // 63 - log2 of the length of dir
+	dir     []dirEntry // by the first bits of the hash
+	wide    wideMap
 
 	inverse  uint64
+	stripes  int // as many shards are made before any is large; 1: none is ever split
 	arena    *region.Arena
 	closed   atomic.Bool
 	growths  atomic.Int64
 	rehashes atomic.Int64
 }
 
-// compactShard is one shard: the published table, and the stripe lock under which
-// it is replaced. Nothing here is written by an ordinary insert.
-type compactShard struct {
-	tab atomic.Pointer[table]
-	mu  sync.Mutex
-	_   [48]byte
-}
+// dirEntry is one entry of the directory: the table of the shard that it belongs to.
+// A shard that has more than one entry has the same table in all of them.
+type dirEntry struct{ tab atomic.Pointer[table] }
 
 var _ Index = (*Compact)(nil)
+
+// dirBits is log2 of the entries of a directory whose shards split: of as many shards as
+// there can be.
+const dirBits = 10
 
 // NewCompact returns an empty index. Errors wrap [ErrInvalid] or [ErrLimit].
 func NewCompact(c Config) (*Compact, error) {
@@ -47,44 +46,85 @@ func NewCompact(c Config) (*Compact, error) {
 	if err != nil {
 		return nil, err
 	}
-	x := &Compact{
-		mul:       multiplierFor(c),
-		shardBits: shardBits,
-		shardTail: 63 - shardBits,
-		shards:    make([]compactShard, 1<<shardBits),
+	entries := uint(shardBits)
+	x := &Compact{mul: multiplierFor(c), stripes: 1}
+	if c.Shards == 0 {
+		x.stripes = 1 << min(shardBits, dirBits)
+		entries, shardBits = dirBits, x.shardBitsFor(c.Expected)
 	}
+	x.dirTail = 63 - entries
+	x.dir = make([]dirEntry, 1<<entries)
 	x.inverse = inverse(x.mul)
 	x.asm = newKernelIndex(x)
 	x.arena = region.NewArena(c.Budget)
-	if err := x.makeTables(c.Expected); err != nil {
+	if err := x.makeTables(shardBits, c.Expected); err != nil {
 		x.arena.Close()
 		return nil, fmt.Errorf("%w: room for %d expected entries: %w", ErrLimit, c.Expected, err)
 	}
 	return x, nil
 }
 
-func (x *Compact) makeTables(expected int) error {
-	fixed := unsafe.Sizeof(*x) + uintptr(len(x.shards))*(unsafe.Sizeof(compactShard{})+unsafe.Sizeof(table{}))
+// A shard of so many groups is split when it grows, rather than given a larger table,
+// so that inserters wait for a short copy only: as long as there are fewer shards than
+// stripes, and afterwards.
+const (
+	splitGroupsFew = 32
+	splitGroups    = 1 << 11
+)
+
+// splits tells whether the shard of t is to be split.
+func (x *Compact) splits(t *table) bool {
+	switch {
+	case x.stripes == 1 || t.count == 1 || t.mixer.on:
+		return false
+	case 1<<t.depth < x.stripes:
+		return t.groups >= splitGroupsFew
+	}
+	return t.groups >= splitGroups
+}
+
+// shardBitsFor returns log2 of the shards to begin with, where they split.
+func (x *Compact) shardBitsFor(expected int) (n uint) {
+	for ; n < dirBits; n++ {
+		groups := groupsFor(float64(expected) / float64(int(1)<<n))
+		if groups <= splitGroupsFew || 1<<n >= x.stripes && groups <= splitGroups {
+			break
+		}
+	}
+	return n
+}
+
+func (x *Compact) makeTables(shardBits uint, expected int) error {
+	shards := 1 << shardBits
+	fixed := unsafe.Sizeof(*x) + uintptr(len(x.dir))*unsafe.Sizeof(dirEntry{}) + uintptr(shards)*unsafe.Sizeof(table{})
 	if err := x.arena.Charge(int64(fixed)); err != nil {
 		return err
 	}
-	groupBits := groupBitsFor((expected + len(x.shards) - 1) >> x.shardBits)
-	for i := range x.shards {
-		t, err := newTable(x.arena, x.shardBits, groupBits, 0, mixer{})
+	groups := groupsFor(float64(expected) / float64(shards))
+	each := len(x.dir) / shards
+	for i := range shards {
+		t, err := newTable(x.arena, span{shardBits, i * each, each}, groups, 0, mixer{})
 		if err != nil {
 			return err
 		}
-		x.shards[i].tab.Store(t)
+		x.store(t.span, t)
 	}
 	return nil
 }
 
-// hash returns the shard of a canonical address and its hash without the bits that
-// chose the shard, in the top bits.
-func (x *Compact) hash(ptr uint64) (*compactShard, uint64) {
+// store makes t the table of s.
+func (x *Compact) store(s span, t *table) {
+	for i := s.first; i < s.first+s.count; i++ {
+		x.dir[i].tab.Store(t)
+	}
+}
+
+// hash returns the hash of a canonical address, in the top 48 bits, and its entry of the
+// directory.
+func (x *Compact) hash(ptr uint64) (*dirEntry, uint64) {
 	// (p<<16)*m mod 2^64 is (p*m mod 2^48)<<16.
 	h := (ptr << addrPad) * x.mul
-	return &x.shards[h>>1>>(x.shardTail&63)], h << (x.shardBits & 63)
+	return &x.dir[h>>1>>(x.dirTail&63)], h
 }
 
 // lookupGo is Lookup without a kernel.
@@ -114,7 +154,7 @@ func (x *Compact) lookupGo(ptr uint64) (ref int32, tag uint8) {
 }
 
 // lookup searches the whole probe sequence until it has done so in one table.
-func (s *compactShard) lookup(h uint64) (ref int32, tag uint8) {
+func (s *dirEntry) lookup(h uint64) (ref int32, tag uint8) {
 	t := s.tab.Load()
 	for {
 		ref, tag = t.lookup(h)
@@ -138,7 +178,7 @@ func (t *table) lookup(h uint64) (ref int32, tag uint8) {
 		if last&t.refMask == 0 {
 			break // the group has room: no entry of this home went further
 		}
-		home++
+		home = t.next(home)
 		key += t.step
 	}
 	return 0, 0
@@ -162,7 +202,7 @@ func (x *Compact) Insert(ptr uint64, ref int32, tag uint8) (got int32, gotTag ui
 	return got, gotTag, err
 }
 
-func (x *Compact) insert(s *compactShard, h uint64, ref int32, tag uint8) (int32, uint8, error) {
+func (x *Compact) insert(s *dirEntry, h uint64, ref int32, tag uint8) (int32, uint8, error) {
 	for {
 		t := s.tab.Load()
 		res, w := t.insert(h, ref, tag)
@@ -181,7 +221,7 @@ func (x *Compact) insert(s *compactShard, h uint64, ref int32, tag uint8) (int32
 			}
 			return t.ref(w), t.tag(w), nil
 		case claimFrozen:
-			if err := x.awaitReplacement(s); err != nil {
+			if err := x.awaitReplacement(t); err != nil {
 				return 0, 0, err
 			}
 		case claimFull:
@@ -215,7 +255,7 @@ func (t *table) insert(h uint64, ref int32, tag uint8) (claimResult, uint64) {
 				return res, w
 			}
 		}
-		home++
+		home = t.next(home)
 		key += t.step
 	}
 	return claimFull, 0
@@ -227,7 +267,7 @@ const batchBlock = 32
 
 // located is one operation of a batch between its two passes.
 type located struct {
-	s   *compactShard
+	s   *dirEntry
 	t   *table
 	g   *group // home
 	key uint64
@@ -319,15 +359,24 @@ func (x *Compact) Close() error {
 	if x.closed.Swap(true) {
 		return nil
 	}
-	for i := range x.shards {
-		s := &x.shards[i]
-		s.mu.Lock()
-		// Ordering: pairs with the second load of tab in lookupGo and insert, which
-		// therefore never take what a released table shows for true.
-		s.tab.Store(closedTable)
-		s.mu.Unlock()
+	for i := range x.dir {
+		x.closeEntry(&x.dir[i])
 	}
 	x.wide.close()
 	x.arena.Close()
 	return nil
+}
+
+// closeEntry makes closedTable the table of the shard of s. closed is set, so no table is
+// replaced any more whose lock is taken after that.
+func (x *Compact) closeEntry(s *dirEntry) {
+	for t := s.tab.Load(); t != closedTable; t = s.tab.Load() {
+		t.mu.Lock()
+		if s.tab.Load() == t {
+			// Ordering: pairs with the second load of tab in lookupGo and insert, which
+			// therefore never take what a released table shows for true.
+			x.store(t.span, closedTable)
+		}
+		t.mu.Unlock()
+	}
 }

@@ -260,8 +260,8 @@ func TestSlotsAreAligned(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	for i := range x.shards {
-		if base := uintptr(x.shards[i].tab.Load().base); base&(groupBytes-1) != 0 {
+	for i := range x.dir {
+		if base := uintptr(x.dir[i].tab.Load().base); base&(groupBytes-1) != 0 {
 			t.Errorf("shard %d: table at %#x; want a multiple of %d", i, base, groupBytes)
 		}
 	}

@@ -9,7 +9,9 @@
 //     them up and never offers one for two addresses.
 //   - A tag is 8 bits that come back with the number where there is room for them.
 //   - A slot holds one entry; eight slots are a group, one cache line; groups are a
-//     table; a shard has one table at a time, and a stripe lock.
+//     table. A shard is the addresses whose hashes begin with the same bits; it has one
+//     table at a time, which has the stripe lock.
+//   - The directory has the tables, by the first bits of the hash.
 //   - The home of an address is the group where its search starts.
 //
 // # Structure
@@ -23,6 +25,7 @@
 //	┌───────────┬───────────────┬──────────────────────────────┐
 //	│ shard   s │ home group  g │ remainder           48-s-g   │  of the hash
 //	└───────────┴───────────────┴──────────────────────────────┘
+//	                     └─ if the groups are no power of two: of the rest, times groups
 //	                                │ kept in the slot
 //	┌──────────────────────────────┬──────────┬─────┬──────────┐
 //	│ remainder                    │ distance │ tag │ number   │  the slot, see slot.go
@@ -31,7 +34,15 @@
 // Where the word stands, and the distance it has from home, give the home group;
 // home and remainder give the hash, and the hash the address: the entry is exact, and
 // growth and iteration need nothing else. When a table doubles, the remainder loses a
-// bit and the number gains one.
+// bit and the number gains one. A table may have any number of groups from 2^g to 2^(g+1):
+// groups are ranges of equal length of the hashes, and bits below the first g tell the
+// hashes of a range apart.
+//
+// A directory entry has a hash's first bits for its number. As long as there are few
+// objects, many entries have the same table. A shard that outgrows its table gets a larger
+// one until that has 2,048 groups (32, if there are fewer shards than four for each processor); then it is split in
+// two, by the next bit of the hash, so that what is copied at once stays small (extendible
+// hashing). The directory never changes its size: beyond 1,024 shards tables just double. An index with a given number of shards keeps them all.
 //
 // Search is linear over groups, at most [ProbeGroupsMax] of them. Slots of a group
 // are filled in order, so the first group with room ends a search.
@@ -48,12 +59,15 @@
 // both go for the first empty one of the same sequence; the loser sees the winner's
 // entry there.
 //
-// Growth, under the stripe lock: make the new table; group by group, freeze the first
+// Growth, under the stripe lock: make the new table, or the two of the halves; group by
+// group, freeze the first
 // empty slot (a compare-and-swap from 0, which competes with inserters) and copy the
-// entries; publish the new table; release the old one, whose pages then read as zeros.
+// entries; lock and publish the new tables, entry by entry of the directory; release the
+// old one, whose pages then read as zeros.
 //
-// Lookup: load the table, search, load the table again; if it is another one now,
-// search again. So an answer comes from a table that was published when it was read.
+// Lookup: load the table, search, load the table again, from the same entry; if it is
+// another one now, search again. So an answer comes from a table that was published when
+// it was read.
 // An inserter does the same after its compare-and-swap: if the table has changed, it
 // looks whether its entry was copied, and if not inserts it again. (The number is its
 // own, so it can tell.)
@@ -87,10 +101,12 @@
 //   - G23: any address but 0 works.
 //   - G24: a search looks at ProbeGroupsMax groups at most, whatever the addresses.
 //   - G25: tables take 8 bytes for each slot. With well-mixed addresses 0.35 to 0.70 of
-//     the slots are used: 11 to 23 bytes for each object. To these come the new table
+//     the slots are used: 11 to 23 bytes for each object; 13, with chance's part, where
+//     the number of objects was told beforehand. To these come the new table
 //     beside the old one during growth; tables that have been replaced, as long as they
 //     share a block of 2 MiB with one that has not (below 256 KiB, replaced tables of up
-//     to 1 KiB); and a fixed 384 bytes for each shard.
+//     to 1 KiB); and a fixed 320 bytes for each shard, and 8 for each entry of
+//     the directory.
 //
 // # Progress
 //
@@ -111,6 +127,9 @@
 // Hagerup, J. Katajainen, M. Penttonen, A reliable randomized algorithm for the
 // closest-pair problem, J. Algorithms 25 (1997). Groups of slots of one cache line:
 // CLHT (T. David, R. Guerraoui, V. Trigonakis, ASPLOS 2015) and abseil's Swiss tables.
+// Splitting tables under a directory: R. Fagin, J. Nievergelt, N. Pippenger, H. R. Strong,
+// Extendible hashing, ACM TODS 4 (1979). Ranges of hashes instead of a modulus: D. Lemire,
+// Fast random integer generation in an interval, ACM TOMACS 29 (2019).
 // Growth by marking slots: T. Maier, P. Sanders, R. Dementiev, Concurrent hash tables:
 // fast and general(?)!, PPoPP 2016 (growt).
 package shard

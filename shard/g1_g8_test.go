@@ -524,7 +524,7 @@ func TestAllStopsWhenTold(t *testing.T) {
 func replaceTable(x Index) error {
 	switch x := x.(type) {
 	case *Compact:
-		s := &x.shards[0]
+		s := &x.dir[0]
 		return x.replace(s, s.tab.Load(), 1, crowded)
 	case *Locked:
 		s := &x.shards[0]

@@ -155,9 +155,9 @@ func testStoppedReplacement(t *testing.T, s setup, step string) {
 		mu.Unlock()
 	}
 	// Some in every shard, whatever the quality of the hash.
-	elsewhere := make(map[*compactShard][]uint64)
+	elsewhere := make(map[*dirEntry][]uint64)
 	r := seeded(t)
-	for len(elsewhere) < len(x.shards) || len(elsewhere[&x.shards[0]]) < 40 {
+	for len(elsewhere) < len(x.dir) || len(elsewhere[&x.dir[0]]) < 40 {
 		ptr := uint64(int64(r.Uint64()) >> addrPad)
 		sh, _ := x.hash(ptr)
 		elsewhere[sh] = append(elsewhere[sh], ptr)
@@ -170,7 +170,7 @@ func testStoppedReplacement(t *testing.T, s setup, step string) {
 
 	reached, resume := stop(t, step)
 	victim := make(chan struct{})
-	var inside atomic.Pointer[compactShard]
+	var inside atomic.Pointer[dirEntry]
 	go func() {
 		defer close(victim)
 		for i := range 20_000 {
@@ -251,7 +251,7 @@ func TestG5_InsertsBesideTheCopyAreNotLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	groups := x.shards[0].tab.Load().groupMask + 1
+	groups := x.dir[0].tab.Load().groups
 	// Addresses by home group: the top bits.
 	address := func(home, i uint64) uint64 {
 		ptr := home<<(addrBits-log2ceil(groups)) | (i + 1)
@@ -283,7 +283,7 @@ func TestG5_InsertsBesideTheCopyAreNotLost(t *testing.T) {
 	replaced := make(chan struct{})
 	go func() {
 		defer close(replaced)
-		s := &x.shards[0]
+		s := &x.dir[0]
 		if err := x.replace(s, s.tab.Load(), ref, crowded); err != nil {
 			t.Error(err)
 		}
@@ -339,7 +339,7 @@ func TestG5_InsertIntoAReleasedTableIsNotLost(t *testing.T) {
 			}
 		}()
 		mustClose(t, "the insert", reached)
-		s := &x.shards[0]
+		s := &x.dir[0]
 		for range 2 { // the second one releases what shared a block with the first
 			if err := x.replace(s, s.tab.Load(), ref, crowded); err != nil {
 				t.Fatal(err)
@@ -421,7 +421,7 @@ func TestG1_InsertsMeetInAReleasedTable(t *testing.T) {
 		}()
 		mustClose(t, "an insert on its way to its CAS", at[i])
 	}
-	s := &x.shards[0]
+	s := &x.dir[0]
 	for range 2 { // the second one releases what shared a block with the first
 		if err := x.replace(s, s.tab.Load(), winner, crowded); err != nil {
 			t.Fatal(err)
@@ -449,9 +449,9 @@ func TestG4_NoMemoryInTheMiddleOfAReplacement(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	s := &x.shards[0]
+	s := &x.dir[0]
 	old := s.tab.Load()
-	groups := old.groupMask + 1
+	groups := old.groups
 	address := func(home, i uint64) uint64 {
 		ptr := home<<(addrBits-log2ceil(groups)) | (i + 1)
 		return uint64(int64(ptr<<addrPad) >> addrPad)

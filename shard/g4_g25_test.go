@@ -586,7 +586,6 @@ func TestG24_ChosenAddressesForTheMixer(t *testing.T) {
 		}
 		insert(colliding(x.mul, addrBits, 0xa5a<<36, 2000))
 		s, _ := x.hash(colliding(x.mul, addrBits, 0xa5a<<36, 1)[0])
-		shard := shardIndex(x, s)
 		for round := range 3 {
 			m := s.tab.Load().mixer
 			if !m.on {
@@ -595,8 +594,9 @@ func TestG24_ChosenAddressesForTheMixer(t *testing.T) {
 			// Mixed hashes equal in all but the lowest bits.
 			ptrs := make([]uint64, 400)
 			for i := range ptrs {
-				mixed := uint64(0x5a5a)<<48 | uint64(round*len(ptrs)+i+1)<<(addrPad+x.shardBits)
-				ptrs[i] = x.address(shard, m.unmix(mixed))
+				tab := s.tab.Load()
+				mixed := uint64(0x5a5a)<<48 | uint64(round*len(ptrs)+i+1)<<(addrPad+tab.depth)
+				ptrs[i] = x.address(tab.prefix() | m.unmix(mixed)>>tab.depth)
 			}
 			insert(ptrs)
 			if tables := compactSubject.tableBytes(x); tables > int64(next)*32+16*smallTablesBytes {
@@ -643,9 +643,9 @@ func TestG24_FullGroupsAreCounted(t *testing.T) {
 		// Eight for each value of the top bits: their group stays full as tables double.
 		ptr := bits.Reverse64(uint64(i/8)) | uint64(i%8+1)<<addrPad
 		mustInsert(t, x, uint64(int64(ptr)>>addrPad), int32(i+1))
-		tab := x.shards[0].tab.Load()
+		tab := x.dir[0].tab.Load()
 		full := int64(0)
-		for j := range tab.groupMask + 1 {
+		for j := range tab.groups {
 			if tab.group(j)[groupSlots-1]&tab.refMask != 0 {
 				full++
 			}
@@ -684,12 +684,12 @@ func TestG24_ProbesGoAsFarAsTheBound(t *testing.T) {
 			t.Errorf("Insert(%#x) of a known address = %d, %v; want %d", ptr, got, err, w.ref)
 		}
 	}
-	tab := x.shards[0].tab.Load()
-	to, err := newTable(x.arena, 0, tab.groupBits, n, mixer{})
+	tab := x.dir[0].tab.Load()
+	to, err := newTable(x.arena, tab.span, tab.groups, n, mixer{})
 	if err != nil {
 		t.Fatal(err)
 	}
-	if res := tab.moveTo(to); res != moved {
+	if res := tab.moveTo(successors{to}); res != moved {
 		t.Fatalf("moveTo a table of the same size = %d; want moved", res)
 	}
 	for ptr, w := range want {

@@ -1,7 +1,9 @@
 package shard
 
 import (
+	"math/bits"
 	"sync/atomic"
+	"unsafe"
 
 	"github.com/objhash/objhash/internal/invariants"
 	"github.com/objhash/objhash/internal/region"
@@ -12,7 +14,7 @@ import (
 var closedTable = newClosedTable()
 
 func newClosedTable() *table {
-	t, err := newTable(region.NewArena(nil), 0, groupBitsMin, 0, mixer{})
+	t, err := newTable(region.NewArena(nil), span{count: 1}, groupsMin, 0, mixer{})
 	if err != nil {
 		panic(err) // two groups, no budget
 	}
@@ -29,54 +31,58 @@ const (
 	unfit                   // a number has more bits than the words have room for
 )
 
-// awaitReplacement waits until whoever is replacing the shard's table is done.
-func (x *Compact) awaitReplacement(s *compactShard) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+// awaitReplacement waits until whoever is replacing t is done.
+func (x *Compact) awaitReplacement(t *table) error {
+	if !x.closed.Load() {
+		t.mu.Lock()
+		defer t.mu.Unlock()
+	}
 	if x.closed.Load() {
 		return region.ErrClosed
 	}
 	return nil
 }
 
-// replace replaces the table old of shard s, unless somebody has done so already.
-// On an error the old table stays in use.
+// replace replaces the table old of the shard that s belongs to, unless somebody has done
+// so already. On an error the old table stays in use.
 //
 // Lookups go on meanwhile. The slots that are still empty are frozen one group
 // after the other, and each group is copied right after: nothing can be added
 // behind the copy. Whoever stops in here keeps inserters of new addresses out of
 // this one shard, and nobody else.
-func (x *Compact) replace(s *compactShard, old *table, ref int32, why reason) error {
-	s.mu.Lock()
-	defer s.mu.Unlock()
+func (x *Compact) replace(s *dirEntry, old *table, ref int32, why reason) error {
+	old.mu.Lock()
+	defer old.mu.Unlock()
 	if x.closed.Load() {
 		return region.ErrClosed
 	}
 	if s.tab.Load() != old {
 		return nil
 	}
-	groupBits, m := old.groupBits, old.mixer
+	split, groups, m := false, old.groups, old.mixer
 	switch {
 	case why == unfit:
 	case old.sparse():
 		// The addresses defeat the hash: more room would only hide it.
-		m = newMixer(addrBits - x.shardBits)
+		m = newMixer(addrBits - old.depth)
+	case x.splits(old):
+		split = true
 	default:
-		groupBits++
+		groups *= 2
 	}
 	for {
-		t, err := x.successor(groupBits, ref, m)
+		to, err := x.successors(old, split, groups, ref, m)
 		if err != nil {
 			old.thaw()
 			return err
 		}
-		res := old.moveTo(t)
+		res := old.moveTo(to)
 		if res == moved {
-			x.count(old, t)
-			x.publish(s, old, t)
+			x.count(old, to)
+			x.publish(old, to)
 			return nil
 		}
-		x.arena.Release(t.base, t.bytes())
+		x.abandon(to)
 		if res == movedTooLarge {
 			// Numbers come in any order: another thread's was larger than ours.
 			ref = max(ref, old.largestRef())
@@ -84,19 +90,19 @@ func (x *Compact) replace(s *compactShard, old *table, ref int32, why reason) er
 		}
 		// Past the bound again. A fresh mixer helps unless the table is too small for
 		// its entries, so the next try gets more room as well.
-		m = newMixer(addrBits - x.shardBits)
-		groupBits++
+		split, m = false, newMixer(addrBits-old.depth)
+		groups *= 2
 	}
 }
 
 // sparse tells whether t is so far from being filled that well-mixed addresses
 // would not have made it look full.
 func (t *table) sparse() bool {
-	if t.groupMask+1 < sparseGroupsMin {
+	if t.groups < sparseGroupsMin {
 		return false // too few groups to tell bad luck from a bad hash
 	}
 	entries := uint64(0)
-	for i := range t.groupMask + 1 {
+	for i := range t.groups {
 		g := t.group(i)
 		for j := range g {
 			if atomic.LoadUint64(&g[j]) == 0 {
@@ -105,7 +111,7 @@ func (t *table) sparse() bool {
 			entries++
 		}
 	}
-	return entries*sparseDen < (t.groupMask+1)*groupSlots*sparseNum
+	return entries*sparseDen < t.groups*groupSlots*sparseNum
 }
 
 // With well-mixed addresses a quarter of the groups is full at 0.70, and the probe
@@ -116,35 +122,86 @@ const (
 	sparseGroupsMin = 32
 )
 
-// successor makes a table with room for numbers up to twice ref.
-func (x *Compact) successor(groupBits uint, ref int32, m mixer) (*table, error) {
-	const refMax = 1<<31 - 1
-	return newTable(x.arena, x.shardBits, groupBits, int32(min(2*int64(ref), refMax)), m)
+// successors are the tables that replace one: of the same shard, or, if there is a second
+// one, of its two halves.
+type successors [2]*table
+
+// of returns which of them a hash goes to, and the hash as it is there; h is what place
+// makes of it in the table before.
+func (s *successors) of(h uint64) (*table, uint64) {
+	if s[1] == nil {
+		return s[0], h
+	}
+	return s[h>>63], h << 1
 }
 
-func (x *Compact) count(old, t *table) {
-	if t.mixer != old.mixer {
+// successors makes tables to replace old, with room for numbers up to twice ref.
+func (x *Compact) successors(old *table, split bool, groups uint64, ref int32, m mixer) (to successors, err error) {
+	const refMax = 1<<31 - 1
+	ref = int32(min(2*int64(ref), refMax))
+	if !split {
+		to[0], err = newTable(x.arena, old.span, groups, ref, m)
+		return to, err
+	}
+	if err := x.arena.Charge(int64(unsafe.Sizeof(table{}))); err != nil {
+		return to, err
+	}
+	if to[0], err = newTable(x.arena, old.half(0), groups, ref, m); err == nil {
+		if to[1], err = newTable(x.arena, old.half(1), groups, ref, m); err == nil {
+			return to, nil
+		}
+		x.arena.Release(to[0].base, to[0].bytes())
+	}
+	x.arena.Discharge(int64(unsafe.Sizeof(table{})))
+	return to, err
+}
+
+// abandon gives back successors that are not wanted.
+func (x *Compact) abandon(to successors) {
+	for _, t := range to {
+		if t != nil {
+			x.arena.Release(t.base, t.bytes())
+		}
+	}
+	if to[1] != nil {
+		x.arena.Discharge(int64(unsafe.Sizeof(table{})))
+	}
+}
+
+func (x *Compact) count(old *table, to successors) {
+	if to[0].mixer != old.mixer {
 		x.rehashes.Add(1)
 	}
-	if t.groupMask > old.groupMask {
+	if to[1] != nil || to[0].groups > old.groups {
 		x.growths.Add(1)
 	}
 }
 
-// publish makes t the table of s and releases old.
-func (x *Compact) publish(s *compactShard, old, t *table) {
+// publish puts to in the place of old, and releases old.
+func (x *Compact) publish(old *table, to successors) {
 	invariants.Step("replace: before publishing")
-	// Ordering: from here on lookups search t. It comes after the whole copy and
-	// before the release of old: a thread that was looking in old sees, when it
-	// loads tab again, that what it saw may be stale.
-	s.tab.Store(t)
+	// Ordering: from here on lookups search to, those of one entry of the directory after
+	// those of another. It comes after the whole copy and before the release of old: a
+	// thread that was looking in old sees, when it loads its entry again, that what it saw
+	// may be stale.
+	//
+	// The locks keep others, who find a successor in one entry, from replacing it, or
+	// closing the index, before it is in all of its entries.
+	for _, t := range to {
+		if t != nil {
+			t.mu.Lock()
+			defer t.mu.Unlock()
+			x.store(t.span, t)
+			invariants.Step("replace: between the entries")
+		}
+	}
 	invariants.Step("replace: before releasing")
 	x.arena.Release(old.base, old.bytes())
 }
 
 // freeze closes every group that has room.
 func (t *table) freeze() {
-	for i := range t.groupMask + 1 {
+	for i := range t.groups {
 		t.freezeGroup(t.group(i))
 	}
 }
@@ -173,7 +230,7 @@ func (t *table) freezeGroup(g *group) int {
 
 // thaw undoes freeze, where there is no memory for a successor.
 func (t *table) thaw() {
-	for i := range t.groupMask + 1 {
+	for i := range t.groups {
 		g := t.group(i)
 		for j := range g {
 			if atomic.LoadUint64(&g[j]) == t.frozen {
@@ -191,14 +248,16 @@ const (
 	movedTooLarge            // a number does not fit the new table's words
 )
 
-// moveTo freezes t and copies its entries to the unpublished table to, as far as
-// that goes.
-func (t *table) moveTo(to *table) moveResult {
-	for i := range t.groupMask + 1 {
+// moveTo freezes t and copies its entries to its unpublished successors, as far as that
+// goes.
+func (t *table) moveTo(to successors) moveResult {
+	for i := range t.groups {
 		g := t.group(i)
 		n := t.freezeGroup(g)
+		start := t.start(i)
 		for j := range n {
-			if res := to.put(t, i, atomic.LoadUint64(&g[j])); res != moved {
+			w := atomic.LoadUint64(&g[j])
+			if res := to.put(t, i, start, w); res != moved {
 				return res
 			}
 		}
@@ -211,7 +270,7 @@ func (t *table) moveTo(to *table) moveResult {
 
 // largestRef freezes t and returns the largest number in it.
 func (t *table) largestRef() (largest int32) {
-	for i := range t.groupMask + 1 {
+	for i := range t.groups {
 		g := t.group(i)
 		for j := range t.freezeGroup(g) {
 			largest = max(largest, t.ref(atomic.LoadUint64(&g[j])))
@@ -220,24 +279,27 @@ func (t *table) largestRef() (largest int32) {
 	return largest
 }
 
-// put adds the entry w of group i of table from to t, which nobody else sees yet.
-func (t *table) put(from *table, i, w uint64) moveResult {
+// put adds the entry w of group i of table from, where start is that of the group, to the
+// successors, which nobody else sees yet.
+func (s *successors) put(from *table, i, start, w uint64) moveResult {
+	if from.dist(w) != 0 {
+		start = from.start(from.home(i, w))
+	}
+	// The mixed hash stays; only the boundaries between shard, group and remainder move.
+	h := from.mixed(start, w)
+	if s[0].mixer != from.mixer {
+		if from.mixer.on {
+			h = from.mixer.unmix(h)
+		}
+		h = s[0].mixer.mix(h)
+	}
+	t, h := s.of(h)
 	ref := from.ref(w)
 	if !t.fits(ref) {
 		return movedTooLarge
 	}
-	var h uint64
-	if t.mixer == from.mixer {
-		// The mixed hash stays; only the boundary between group and remainder moves.
-		h = from.mixed(i, w)
-	} else {
-		h = from.unplace(i, w)
-		if t.mixer.on {
-			h = t.mixer.mix(h)
-		}
-	}
-	home, key := h>>(t.homeShift&63), h<<(t.groupBits&63)
-	e := t.entry(ref, from.tag(w))
+	home, _ := bits.Mul64(h, t.groups)
+	key, e := h<<(t.groupBits&63), t.entry(ref, from.tag(w))
 	for range ProbeGroupsMax {
 		g := t.group(home)
 		for j := range g {
@@ -249,7 +311,7 @@ func (t *table) put(from *table, i, w uint64) moveResult {
 				return moved
 			}
 		}
-		home++
+		home = t.next(home)
 		key += t.step
 	}
 	return movedTooFar

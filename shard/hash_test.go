@@ -35,8 +35,8 @@ var vettedStrides = []uint64{
 func placement(mul uint64, groupBits uint, base, stride uint64, n int, count []uint8) (left int, furthest int) {
 	clear(count)
 	mask := uint64(1)<<groupBits - 1
-	x := &Compact{mul: mul, shardTail: 63, shards: make([]compactShard, 1)}
-	t := &table{groupMask: mask, homeShift: 64 - groupBits, groupBits: groupBits}
+	x := &Compact{mul: mul, dirTail: 63, dir: make([]dirEntry, 1)}
+	t := &table{groups: mask + 1, groupBits: groupBits}
 	for i := range n {
 		_, h := x.hash(base + uint64(i)*stride)
 		home, _ := t.place(h)
@@ -219,13 +219,13 @@ func TestMixersAreRandom(t *testing.T) {
 	}
 }
 
-// Shard and rest of the hash give the address back, for all that are canonical and any
-// number of shards.
+// The hash gives the address back, for all that are canonical, and its first bits are the
+// entry of a directory of any size.
 func TestAddressIsTheInverseOfHash(t *testing.T) {
 	r := seeded(t)
-	for shardBits := range uint(17) {
+	for entryBits := range uint(17) {
 		for _, mul := range []uint64{multipliers[0], 1, r.Uint64() | 1, ^uint64(0)} {
-			x := &Compact{mul: mul, inverse: inverse(mul), shardBits: shardBits, shardTail: 63 - shardBits, shards: make([]compactShard, 1<<shardBits)}
+			x := &Compact{mul: mul, inverse: inverse(mul), dirTail: 63 - entryBits, dir: make([]dirEntry, 1<<entryBits)}
 			for i := range 300 {
 				ptr := r.Uint64()
 				if i < addrBits {
@@ -233,11 +233,14 @@ func TestAddressIsTheInverseOfHash(t *testing.T) {
 				}
 				ptr = uint64(int64(ptr<<addrPad) >> addrPad)
 				s, h := x.hash(ptr)
-				if back := x.address(shardIndex(x, s), h); back != ptr {
-					t.Fatalf("%d shard bits, multiplier %#x: address(hash(%#x)) = %#x", shardBits, mul, ptr, back)
+				if back := x.address(h); back != ptr {
+					t.Fatalf("multiplier %#x: address(hash(%#x)) = %#x", mul, ptr, back)
 				}
-				if low := h << (addrBits - shardBits); low != 0 {
-					t.Fatalf("%d shard bits: hash %#x of %#x has bits below the 48", shardBits, h, ptr)
+				if low := h << addrBits; low != 0 {
+					t.Fatalf("hash %#x of %#x has bits below the 48", h, ptr)
+				}
+				if entry := h >> 1 >> (63 - entryBits); s != &x.dir[entry] {
+					t.Fatalf("a directory of %d bits: hash %#x is not of entry %d", entryBits, h, entry)
 				}
 			}
 		}

@@ -76,8 +76,8 @@ type Config struct {
 	// small. The index grows past it.
 	Expected int
 
-	// Shards is the number of shards, rounded up to a power of two, at most 65536;
-	// 0 chooses four for each processor in use, at least 16.
+	// Shards is the number of shards, rounded up to a power of two, at most 65536. 0 makes
+	// as many as Expected needs, one to begin with, and more as the index grows.
 	Shards int
 
 	// Seed chooses among the vetted multipliers; equal seeds place equal addresses
@@ -95,6 +95,8 @@ type Config struct {
 
 const shardsMax = 1 << 16
 
+// shardBits returns log2 of the shards to make; if they split, of those that are to be
+// made early, lest inserters wait for each other.
 func (c Config) shardBits() (uint, error) {
 	n := c.Shards
 	switch {
@@ -122,9 +124,9 @@ type Stats struct {
 	Objects  int                   // entries
 	Wide     int                   // of these, entries beside the table: addresses outside 48 bits
 	Slots    int                   // room in all tables
-	Shards   int                   // number of shards
+	Shards   int                   // number of shards at that moment
 	Bytes    int64                 // memory in use
-	Growths  int64                 // tables replaced by one twice as large
+	Growths  int64                 // tables replaced by one twice as large, or by two
 	Rehashes int64                 // tables replaced because of their hash: a probe went past its bound
 	Probes   [ProbeGroupsMax]int64 // entries by how many groups (cache lines) from home they are
 }

@@ -5,7 +5,7 @@
 #include "textflag.h"
 
 // func lookupKernel(x *byte, ptr uint64) (ref int32, tag uint8)
-// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI, BMI2
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI, BMI2, CMOV
 TEXT ·lookupKernel(SB), NOSPLIT, $0-21
 	CMPB         ·kernelUsed+0(SB), $0x02
 	JNE          not_avx512
@@ -18,18 +18,19 @@ TEXT ·lookupKernel(SB), NOSPLIT, $0-21
 	IMULQ        (AX), CX
 	MOVQ         24(AX), R11
 	SHRXQ        R11, CX, R8
-	ANDQ         $-64, R8
+	ANDQ         $-8, R8
 	ADDQ         8(AX), R8
 	MOVQ         (R8), R9
-	MOVBLZX      40(R9), R11
-	SHRXQ        R11, CX, R10
-	ANDQ         8(R9), R10
+	MOVBLZX      48(R9), R11
+	SHLXQ        R11, CX, DX
+	MULXQ        8(R9), R11, R10
+	SHLQ         $0x06, R10
 	ADDQ         (R9), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, CX, CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          avx512_probe
@@ -37,40 +38,40 @@ TEXT ·lookupKernel(SB), NOSPLIT, $0-21
 avx512_found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 16(R9)
+	CMPQ    CX, 24(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 42(R9), R11
+	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, ref+16(FP)
 	SHRXQ   R11, R12, R12
-	ORB     43(R9), R12
+	ORB     51(R9), R12
 	MOVB    R12, tag+20(FP)
 	RET
 
 avx512_probe:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   avx512_left
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JZ    avx512_absent
 	MOVL  $0x0000000e, R12
 
 avx512_next:
-	ADDQ         16(R9), CX
-	SUBQ         (R9), R10
+	ADDQ         24(R9), CX
+	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	ANDQ         8(R9), R10
-	ADDQ         (R9), R10
+	CMPQ         R11, 16(R9)
+	CMOVQEQ      (R9), R10
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCC          avx512_found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 32(R9)
+	TESTQ        DX, 40(R9)
 	JZ           avx512_absent
 	DECL         R12
 	JNZ          avx512_next
@@ -98,16 +99,17 @@ not_avx512:
 	IMULQ        (AX), CX
 	MOVQ         24(AX), R11
 	SHRXQ        R11, CX, R8
-	ANDQ         $-64, R8
+	ANDQ         $-8, R8
 	ADDQ         8(AX), R8
 	MOVQ         (R8), R9
-	MOVBLZX      40(R9), R11
-	SHRXQ        R11, CX, R10
-	ANDQ         8(R9), R10
+	MOVBLZX      48(R9), R11
+	SHLXQ        R11, CX, DX
+	MULXQ        8(R9), R11, R10
+	SHLQ         $0x06, R10
 	ADDQ         (R9), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, CX, CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -125,33 +127,33 @@ avx2_found:
 	VZEROUPPER
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 16(R9)
+	CMPQ    CX, 24(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 42(R9), R11
+	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, ref+16(FP)
 	SHRXQ   R11, R12, R12
-	ORB     43(R9), R12
+	ORB     51(R9), R12
 	MOVB    R12, tag+20(FP)
 	RET
 
 avx2_probe:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   avx2_left
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JZ    avx2_absent
 	MOVL  $0x0000000e, R12
 
 avx2_next:
-	ADDQ         16(R9), CX
-	SUBQ         (R9), R10
+	ADDQ         24(R9), CX
+	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	ANDQ         8(R9), R10
-	ADDQ         (R9), R10
-	VPBROADCASTQ 24(R9), Y0
+	CMPQ         R11, 16(R9)
+	CMOVQEQ      (R9), R10
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -165,7 +167,7 @@ avx2_next:
 	TZCNTL       DX, DX
 	JCC          avx2_found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 32(R9)
+	TESTQ        DX, 40(R9)
 	JZ           avx2_absent
 	DECL         R12
 	JNZ          avx2_next
@@ -187,7 +189,7 @@ other:
 	JMP ·lookupKernelGo+0(SB)
 
 // func lookupBatchAVX512(x *byte, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
-// Requires: AVX, AVX512DQ, AVX512F, BMI, BMI2, MMX+
+// Requires: AVX, AVX512DQ, AVX512F, BMI, BMI2, CMOV, MMX+
 TEXT ·lookupBatchAVX512(SB), $2056-49
 	MOVB         $0x00, left+48(FP)
 	MOVQ         x+0(FP), AX
@@ -200,7 +202,7 @@ TEXT ·lookupBatchAVX512(SB), $2056-49
 	VPBROADCASTQ 8(AX), Z18
 	VPBROADCASTQ 16(AX), Z19
 	VMOVQ        24(AX), X20
-	MOVQ         $-64, DX
+	MOVQ         $-8, DX
 	VPBROADCASTQ DX, Z21
 	MOVQ         $0x0000800000000000, DX
 	VPBROADCASTQ DX, Z22
@@ -236,72 +238,80 @@ whole:
 	MOVQ        512(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1024(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, (SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, (SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1536(SP)(AX*8)
 	MOVQ        520(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1032(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, 8(SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 8(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1544(SP)(AX*8)
 	MOVQ        528(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1040(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, 16(SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 16(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1552(SP)(AX*8)
 	MOVQ        536(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1048(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, 24(SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 24(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1560(SP)(AX*8)
 	MOVQ        544(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1056(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, 32(SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 32(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1568(SP)(AX*8)
 	MOVQ        552(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1064(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, 40(SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 40(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1576(SP)(AX*8)
 	MOVQ        560(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1072(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, 48(SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 48(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1584(SP)(AX*8)
 	MOVQ        568(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1080(SP)(AX*8)
-	MOVBLZX     40(R9), R11
-	SHRXQ       R11, 56(SP)(AX*8), R10
-	ANDQ        8(R9), R10
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 56(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
 	ADDQ        (R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1592(SP)(AX*8)
@@ -322,225 +332,225 @@ search:
 	ADDQ         $0x08, R14
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane0_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane0_pending
 	MOVQ         512(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane0_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane0_pending
 	MOVL         DX, (DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane1
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, (BX)(R15*1)
 
 lane1:
 	MOVQ         1032(SP)(AX*8), R9
 	MOVQ         1544(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 8(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane1_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane1_pending
 	MOVQ         520(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane1_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane1_pending
 	MOVL         DX, 4(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane2
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 1(BX)(R15*1)
 
 lane2:
 	MOVQ         1040(SP)(AX*8), R9
 	MOVQ         1552(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 16(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane2_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane2_pending
 	MOVQ         528(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane2_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane2_pending
 	MOVL         DX, 8(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane3
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 2(BX)(R15*1)
 
 lane3:
 	MOVQ         1048(SP)(AX*8), R9
 	MOVQ         1560(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 24(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane3_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane3_pending
 	MOVQ         536(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane3_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane3_pending
 	MOVL         DX, 12(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane4
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 3(BX)(R15*1)
 
 lane4:
 	MOVQ         1056(SP)(AX*8), R9
 	MOVQ         1568(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 32(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane4_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane4_pending
 	MOVQ         544(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane4_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane4_pending
 	MOVL         DX, 16(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane5
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 4(BX)(R15*1)
 
 lane5:
 	MOVQ         1064(SP)(AX*8), R9
 	MOVQ         1576(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 40(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane5_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane5_pending
 	MOVQ         552(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane5_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane5_pending
 	MOVL         DX, 20(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane6
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 5(BX)(R15*1)
 
 lane6:
 	MOVQ         1072(SP)(AX*8), R9
 	MOVQ         1584(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 48(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane6_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane6_pending
 	MOVQ         560(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane6_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane6_pending
 	MOVL         DX, 24(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane7
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 6(BX)(R15*1)
 
 lane7:
 	MOVQ         1080(SP)(AX*8), R9
 	MOVQ         1592(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 56(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane7_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane7_pending
 	MOVQ         568(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane7_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane7_pending
 	MOVL         DX, 28(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane8
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 7(BX)(R15*1)
 
 lane8:
@@ -555,10 +565,10 @@ next:
 	RET
 
 lane0_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane0_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane0_pending
 	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -576,10 +586,10 @@ lane0_pending:
 	JMP  lane1
 
 lane1_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane1_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane1_pending
 	MOVQ  520(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -597,10 +607,10 @@ lane1_pending:
 	JMP  lane2
 
 lane2_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane2_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane2_pending
 	MOVQ  528(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -618,10 +628,10 @@ lane2_pending:
 	JMP  lane3
 
 lane3_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane3_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane3_pending
 	MOVQ  536(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -639,10 +649,10 @@ lane3_pending:
 	JMP  lane4
 
 lane4_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane4_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane4_pending
 	MOVQ  544(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -660,10 +670,10 @@ lane4_pending:
 	JMP  lane5
 
 lane5_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane5_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane5_pending
 	MOVQ  552(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -681,10 +691,10 @@ lane5_pending:
 	JMP  lane6
 
 lane6_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane6_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane6_pending
 	MOVQ  560(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -702,10 +712,10 @@ lane6_pending:
 	JMP  lane7
 
 lane7_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane7_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane7_pending
 	MOVQ  568(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -733,11 +743,11 @@ each:
 	ADDQ         DX, R15
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          probe
@@ -745,12 +755,12 @@ each:
 found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 16(R9)
+	CMPQ    CX, 24(R9)
 	JCC     other
 	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 42(R9), R11
+	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, (DI)(R15*4)
 	CMPL    DX, $0x01
@@ -758,7 +768,7 @@ found:
 	TESTQ   BX, BX
 	JZ      done
 	SHRXQ   R11, R12, R12
-	ORB     43(R9), R12
+	ORB     51(R9), R12
 	MOVB    R12, (BX)(R15*1)
 
 done:
@@ -770,27 +780,27 @@ done:
 	JMP  next
 
 probe:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   other
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JZ    absent
 	MOVL  $0x0000000e, R12
 
 probe_next:
-	ADDQ         16(R9), CX
-	SUBQ         (R9), R10
+	ADDQ         24(R9), CX
+	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	ANDQ         8(R9), R10
-	ADDQ         (R9), R10
+	CMPQ         R11, 16(R9)
+	CMOVQEQ      (R9), R10
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCC          found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 32(R9)
+	TESTQ        DX, 40(R9)
 	JZ           absent
 	DECL         R12
 	JNZ          probe_next
@@ -836,7 +846,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -846,9 +856,10 @@ more:
 	MOVQ       R8, 512(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1024(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1536(SP)(AX*8)
@@ -862,7 +873,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -872,9 +883,10 @@ more:
 	MOVQ       R8, 520(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1032(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1544(SP)(AX*8)
@@ -888,7 +900,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -898,9 +910,10 @@ more:
 	MOVQ       R8, 528(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1040(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1552(SP)(AX*8)
@@ -914,7 +927,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -924,9 +937,10 @@ more:
 	MOVQ       R8, 536(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1048(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1560(SP)(AX*8)
@@ -940,7 +954,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -950,9 +964,10 @@ more:
 	MOVQ       R8, 544(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1056(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1568(SP)(AX*8)
@@ -966,7 +981,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -976,9 +991,10 @@ more:
 	MOVQ       R8, 552(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1064(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1576(SP)(AX*8)
@@ -992,7 +1008,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -1002,9 +1018,10 @@ more:
 	MOVQ       R8, 560(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1072(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1584(SP)(AX*8)
@@ -1018,7 +1035,7 @@ more:
 	IMULQ      (R10), CX
 	MOVQ       24(R10), R11
 	SHRXQ      R11, CX, R8
-	ANDQ       $-64, R8
+	ANDQ       $-8, R8
 	ADDQ       8(R10), R8
 	MOVQ       $0x0000800000000000, DX
 	ADDQ       R12, DX
@@ -1028,9 +1045,10 @@ more:
 	MOVQ       R8, 568(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1080(SP)(AX*8)
-	MOVBLZX    40(R9), R11
-	SHRXQ      R11, CX, R10
-	ANDQ       8(R9), R10
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
 	ADDQ       (R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1592(SP)(AX*8)
@@ -1055,9 +1073,9 @@ search:
 	ADDQ         $0x08, R14
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1072,27 +1090,27 @@ search:
 	JCS          lane0_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane0_pending
 	MOVQ         512(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane0_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane0_pending
 	MOVL         DX, (DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane1
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, (BX)(R15*1)
 
 lane1:
 	MOVQ         1032(SP)(AX*8), R9
 	MOVQ         1544(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 8(SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1107,27 +1125,27 @@ lane1:
 	JCS          lane1_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane1_pending
 	MOVQ         520(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane1_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane1_pending
 	MOVL         DX, 4(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane2
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 1(BX)(R15*1)
 
 lane2:
 	MOVQ         1040(SP)(AX*8), R9
 	MOVQ         1552(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 16(SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1142,27 +1160,27 @@ lane2:
 	JCS          lane2_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane2_pending
 	MOVQ         528(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane2_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane2_pending
 	MOVL         DX, 8(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane3
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 2(BX)(R15*1)
 
 lane3:
 	MOVQ         1048(SP)(AX*8), R9
 	MOVQ         1560(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 24(SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1177,27 +1195,27 @@ lane3:
 	JCS          lane3_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane3_pending
 	MOVQ         536(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane3_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane3_pending
 	MOVL         DX, 12(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane4
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 3(BX)(R15*1)
 
 lane4:
 	MOVQ         1056(SP)(AX*8), R9
 	MOVQ         1568(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 32(SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1212,27 +1230,27 @@ lane4:
 	JCS          lane4_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane4_pending
 	MOVQ         544(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane4_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane4_pending
 	MOVL         DX, 16(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane5
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 4(BX)(R15*1)
 
 lane5:
 	MOVQ         1064(SP)(AX*8), R9
 	MOVQ         1576(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 40(SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1247,27 +1265,27 @@ lane5:
 	JCS          lane5_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane5_pending
 	MOVQ         552(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane5_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane5_pending
 	MOVL         DX, 20(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane6
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 5(BX)(R15*1)
 
 lane6:
 	MOVQ         1072(SP)(AX*8), R9
 	MOVQ         1584(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 48(SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1282,27 +1300,27 @@ lane6:
 	JCS          lane6_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane6_pending
 	MOVQ         560(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane6_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane6_pending
 	MOVL         DX, 24(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane7
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 6(BX)(R15*1)
 
 lane7:
 	MOVQ         1080(SP)(AX*8), R9
 	MOVQ         1592(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, 56(SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1317,19 +1335,19 @@ lane7:
 	JCS          lane7_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 16(R9)
+	CMPQ         CX, 24(R9)
 	JCC          lane7_pending
 	MOVQ         568(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane7_pending
-	MOVBLZX      42(R9), R11
+	MOVBLZX      50(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane7_pending
 	MOVL         DX, 28(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane8
 	SHRXQ        R11, R12, R12
-	ORB          43(R9), R12
+	ORB          51(R9), R12
 	MOVB         R12, 7(BX)(R15*1)
 
 lane8:
@@ -1345,10 +1363,10 @@ next:
 	RET
 
 lane0_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane0_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane0_pending
 	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1366,10 +1384,10 @@ lane0_pending:
 	JMP  lane1
 
 lane1_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane1_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane1_pending
 	MOVQ  520(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1387,10 +1405,10 @@ lane1_pending:
 	JMP  lane2
 
 lane2_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane2_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane2_pending
 	MOVQ  528(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1408,10 +1426,10 @@ lane2_pending:
 	JMP  lane3
 
 lane3_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane3_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane3_pending
 	MOVQ  536(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1429,10 +1447,10 @@ lane3_pending:
 	JMP  lane4
 
 lane4_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane4_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane4_pending
 	MOVQ  544(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1450,10 +1468,10 @@ lane4_pending:
 	JMP  lane5
 
 lane5_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane5_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane5_pending
 	MOVQ  552(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1471,10 +1489,10 @@ lane5_pending:
 	JMP  lane6
 
 lane6_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane6_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane6_pending
 	MOVQ  560(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1492,10 +1510,10 @@ lane6_pending:
 	JMP  lane7
 
 lane7_absent:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   lane7_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JNZ   lane7_pending
 	MOVQ  568(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1523,9 +1541,9 @@ each:
 	ADDQ         DX, R15
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      41(R9), R11
+	MOVBLZX      49(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
-	VPBROADCASTQ 24(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1542,12 +1560,12 @@ each:
 found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 16(R9)
+	CMPQ    CX, 24(R9)
 	JCC     other
 	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 42(R9), R11
+	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, (DI)(R15*4)
 	CMPL    DX, $0x01
@@ -1555,7 +1573,7 @@ found:
 	TESTQ   BX, BX
 	JZ      done
 	SHRXQ   R11, R12, R12
-	ORB     43(R9), R12
+	ORB     51(R9), R12
 	MOVB    R12, (BX)(R15*1)
 
 done:
@@ -1567,20 +1585,20 @@ done:
 	JMP  next
 
 probe:
-	CMPB  44(R9), $0x00
+	CMPB  52(R9), $0x00
 	JNE   other
 	MOVQ  56(R10), DX
-	TESTQ DX, 32(R9)
+	TESTQ DX, 40(R9)
 	JZ    absent
 	MOVL  $0x0000000e, R12
 
 probe_next:
-	ADDQ         16(R9), CX
-	SUBQ         (R9), R10
+	ADDQ         24(R9), CX
+	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	ANDQ         8(R9), R10
-	ADDQ         (R9), R10
-	VPBROADCASTQ 24(R9), Y0
+	CMPQ         R11, 16(R9)
+	CMOVQEQ      (R9), R10
+	VPBROADCASTQ 32(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1594,7 +1612,7 @@ probe_next:
 	TZCNTL       DX, DX
 	JCC          found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 32(R9)
+	TESTQ        DX, 40(R9)
 	JZ           absent
 	DECL         R12
 	JNZ          probe_next

@@ -14,83 +14,87 @@ import (
 
 // kernelIndex is what the kernels read of an index.
 type kernelIndex struct {
-	mul    uint64         // Compact.mul << addrPad: hashes an address that is not shifted
-	shards unsafe.Pointer // Compact.shards
-	other  unsafe.Pointer // a compactShard that leaves every lookup to Go
-	shift  uint64         // 64 - shard bits - log2 of the size of a shard: a hash to the offset of its shard
+	mul   uint64         // Compact.mul << addrPad: hashes an address that is not shifted
+	dir   unsafe.Pointer // Compact.dir
+	other unsafe.Pointer // a dirEntry that leaves every lookup to Go
+	shift uint64         // a hash to the offset of its entry of the directory
 }
 
 // kernelTable is what the kernels read of a table: its first cache line.
 type kernelTable struct {
-	base      unsafe.Pointer // the groups
-	homeMask  uint64         // the offsets of groups
-	step      uint64         // layout.step, or 0 if there is a mixer: then no word matches
-	stepMask  uint64         // -step: the bits of remainder and distance; 0 if there is a mixer
-	refMask   uint64
-	homeShift uint8 // a hash, with the bits that chose the shard, to the offset of its home
-	keyShift  uint8 // and to its key
-	refBits   uint8
-	tagFill   uint8 // what the bits where the tag may be are or-ed with: TagUnknown if it is not there
-	mixed     bool  // there is a mixer: Go must do it
-	_         [19]byte
+	base     unsafe.Pointer // the groups
+	groups   uint64         // how many
+	last     unsafe.Pointer // the last one
+	step     uint64         // layout.step, or 0 if there is a mixer: then no word matches
+	stepMask uint64         // -step: the bits of remainder and distance; 0 if there is a mixer
+	refMask  uint64
+	depth    uint8 // the bits of a hash that chose the shard
+	keyShift uint8 // a hash to its key
+	refBits  uint8
+	tagFill  uint8 // what the bits where the tag may be are or-ed with: TagUnknown if it is not there
+	mixed    bool  // there is a mixer: Go must do it
+	_        [11]byte
 }
 
 // The generator knows the offsets.
 var (
-	_ [64]byte               = [unsafe.Sizeof(compactShard{})]byte{}
+	_ [8]byte                = [unsafe.Sizeof(dirEntry{})]byte{}
 	_ [64]byte               = [unsafe.Sizeof(kernelTable{})]byte{}
 	_ [kernelAVX2]struct{}   = [1]struct{}{}
 	_ [kernelAVX512]struct{} = [2]struct{}{}
 
 	_ = [1]struct{}{}[unsafe.Offsetof(Compact{}.asm)]
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.mul)-0]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.shards)-8]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.dir)-8]
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.other)-16]
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelIndex{}.shift)-24]
 
-	_ = [1]struct{}{}[unsafe.Offsetof(compactShard{}.tab)]
+	_ = [1]struct{}{}[unsafe.Offsetof(dirEntry{}.tab)]
 
 	_ = [1]struct{}{}[unsafe.Offsetof(table{}.asm)]
+	_ = [1]struct{}{}[unsafe.Sizeof(table{})%64] // or asm would lie on two lines
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.base)-0]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.homeMask)-8]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.step)-16]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.stepMask)-24]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refMask)-32]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.homeShift)-40]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.keyShift)-41]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refBits)-42]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.tagFill)-43]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.mixed)-44]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.groups)-8]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.last)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.step)-24]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.stepMask)-32]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refMask)-40]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.depth)-48]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.keyShift)-49]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refBits)-50]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.tagFill)-51]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.mixed)-52]
 )
 
-const (
-	shardSizeLog = 6
-	groupSizeLog = 6
-)
+// dirEntryLog is log2 of the size of a dirEntry.
+const dirEntryLog = 3
 
 func newKernelIndex(x *Compact) kernelIndex {
 	return kernelIndex{
 		mul: x.mul << addrPad,
-		// Same as: &x.shards[0]
-		// Safety: the kernels add to it the number that a hash has for its shard, which
-		// is below len(shards), times the size of one.
-		shards: unsafe.Pointer(unsafe.SliceData(x.shards)),
-		other:  unsafe.Pointer(otherShard),
-		shift:  uint64(64 - shardSizeLog - x.shardBits),
+		// Same as: &x.dir[0]
+		// Safety: the kernels add to it the number that a hash has for its entry, which
+		// is below len(dir), times the size of one.
+		dir:   unsafe.Pointer(unsafe.SliceData(x.dir)),
+		other: unsafe.Pointer(otherEntry),
+		shift: uint64(x.dirTail) + 1 - dirEntryLog,
 	}
 }
 
 func newKernelTable(t *table) kernelTable {
 	k := kernelTable{
-		base:      t.base,
-		homeMask:  t.groupMask * groupBytes,
-		step:      t.step,
-		stepMask:  -t.step,
-		refMask:   t.refMask,
-		homeShift: uint8(64 - groupSizeLog - (t.low - addrPad)),
-		keyShift:  uint8(t.low - addrPad),
-		refBits:   uint8(t.refBits),
-		mixed:     t.mixer.on,
+		base:   t.base,
+		groups: t.groups,
+		// Same as: &groups[t.groups-1]
+		// Safety: base has t.groups groups.
+		last:     unsafe.Add(t.base, (t.groups-1)*groupBytes),
+		step:     t.step,
+		stepMask: -t.step,
+		refMask:  t.refMask,
+		depth:    uint8(t.depth),
+		keyShift: uint8(t.low - addrPad),
+		refBits:  uint8(t.refBits),
+		mixed:    t.mixer.on,
 	}
 	if t.mixer.on {
 		k.step, k.stepMask = 0, 0
@@ -101,16 +105,16 @@ func newKernelTable(t *table) kernelTable {
 	return k
 }
 
-// otherShard has an empty table that says that it mixes addresses, which the kernels
+// otherEntry has an empty table that says that it mixes addresses, which the kernels
 // leave to Go.
-var otherShard = newOtherShard()
+var otherEntry = newOtherEntry()
 
-func newOtherShard() *compactShard {
-	t, err := newTable(region.NewArena(nil), 0, groupBitsMin, 0, newMixer(addrBits))
+func newOtherEntry() *dirEntry {
+	t, err := newTable(region.NewArena(nil), span{count: 1}, groupsMin, 0, newMixer(addrBits))
 	if err != nil {
 		panic(err) // two groups, no budget
 	}
-	s := new(compactShard)
+	s := new(dirEntry)
 	s.tab.Store(t)
 	return s
 }

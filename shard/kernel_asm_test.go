@@ -3,6 +3,7 @@
 package shard
 
 import (
+	"math/bits"
 	"math/rand/v2"
 	"os"
 	"os/exec"
@@ -44,26 +45,26 @@ func arrange(t *testing.T, r *rand.Rand, shardBits uint) arranged {
 	}
 	t.Cleanup(func() { x.Close() })
 	a := arranged{Compact: x}
-	for i := range x.shards {
+	for i := range x.dir {
 		var m mixer
 		if r.IntN(8) == 0 {
 			m = newMixer(addrBits - shardBits)
 		}
-		ref, groupBits := int32(1), uint(groupBitsMin+r.IntN(5))
+		ref, groups := int32(1), uint64(groupsMin+r.IntN(31))
 		if r.IntN(3) == 0 {
-			ref = int32(newLayout(shardBits, groupBits, true).refMask) + 1 // no room for a tag
+			ref = int32(newLayout(shardBits, uint(bits.Len64(groups)-1), true).refMask) + 1 // no room for a tag
 		}
-		tab, err := newTable(x.arena, shardBits, groupBits, ref, m)
+		tab, err := newTable(x.arena, span{shardBits, i, 1}, groups, ref, m)
 		if err != nil {
 			t.Fatal(err)
 		}
-		a.fill(r, i, tab)
+		a.fill(r, tab)
 		if r.IntN(8) == 0 {
-			for j := range tab.groupMask + 1 {
+			for j := range tab.groups {
 				*tab.group(j) = group{} // what a table that was released shows
 			}
 		}
-		x.shards[i].tab.Store(tab)
+		x.dir[i].tab.Store(tab)
 	}
 	for i := range 40 {
 		a.ptrs = append(a.ptrs, heapAddress(r.IntN(1000)), wideAddress(i), r.Uint64())
@@ -73,9 +74,9 @@ func arrange(t *testing.T, r *rand.Rand, shardBits uint) arranged {
 	return a
 }
 
-func (a *arranged) fill(r *rand.Rand, shard int, tab *table) {
+func (a *arranged) fill(r *rand.Rand, tab *table) {
 	fullness := r.IntN(groupSlots) // of most groups, at least
-	for i := range tab.groupMask + 1 {
+	for i := range tab.groups {
 		g := tab.group(i)
 		n := r.IntN(groupSlots + 1)
 		if r.IntN(3) > 0 {
@@ -98,13 +99,13 @@ func (a *arranged) fill(r *rand.Rand, shard int, tab *table) {
 			g[j] = w
 			h := tab.unplace(i, w)
 			// It, and one that has another remainder in the same group.
-			a.ptrs = append(a.ptrs, a.address(shard, h), a.address(shard, h^1<<(16+a.shardBits)))
+			a.ptrs = append(a.ptrs, a.address(h), a.address(h^1<<addrPad))
 		}
 		if n < groupSlots && r.IntN(3) == 0 {
 			g[n] = tab.frozen
 		}
 		if n < groupSlots && r.IntN(2) == 0 {
-			a.ptrs = append(a.ptrs, a.address(shard, tab.unplace(i, 0))) // a key of 0
+			a.ptrs = append(a.ptrs, a.address(tab.unplace(i, 0))) // a key of 0
 		}
 	}
 }
@@ -177,18 +178,18 @@ func TestKernelsNoticeReplacedTables(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer x.Close()
-			s := &x.shards[0]
+			s := &x.dir[0]
 			var ptrs [groupSlots]uint64
 			// publish publishes a table that has ptrs, and spoils the one before.
 			publish := func() {
-				tab, err := newTable(x.arena, x.shardBits, groupBitsMin, 1000, mixer{})
+				tab, err := newTable(x.arena, span{count: 1}, groupsMin, 1000, mixer{})
 				if err != nil {
 					t.Error(err)
 					return
 				}
 				for i := range ptrs {
 					// Home 1, remainders 0 to 7.
-					ptrs[i] = x.address(0, tab.unplace(1, uint64(i)<<tab.low))
+					ptrs[i] = x.address(tab.unplace(1, uint64(i)<<tab.low))
 					tab.group(1)[i] = uint64(i)<<tab.low | tab.entry(int32(i+1), 1)
 				}
 				old := s.tab.Load()
@@ -230,9 +231,9 @@ func TestKernelsKeyZeroBesideInserts(t *testing.T) {
 				t.Fatal(err)
 			}
 			defer x.Close()
-			tab := x.shards[0].tab.Load()
+			tab := x.dir[0].tab.Load()
 			slot := &tab.group(1)[0]
-			ptrs := []uint64{x.address(0, tab.unplace(1, 0))}
+			ptrs := []uint64{x.address(tab.unplace(1, 0))}
 			for range 8 {
 				ptrs = append(ptrs, ptrs[0])
 			}
@@ -276,12 +277,12 @@ func testWhile(t *testing.T, disturb func(), check func() (ok bool)) {
 // What the kernels see of a table is what Go sees.
 func TestKernelTable(t *testing.T) {
 	for _, shardBits := range []uint{0, 1, 4, 16} {
-		for groupBits := uint(groupBitsMin); groupBits < 8; groupBits++ {
+		for groups := uint64(groupsMin); groups < 100; groups += 1 + groups/5 {
 			x, err := NewCompact(Config{Shards: 1 << shardBits})
 			if err != nil {
 				t.Fatal(err)
 			}
-			tab, err := newTable(region.NewArena(nil), shardBits, groupBits, 1, mixer{})
+			tab, err := newTable(region.NewArena(nil), span{depth: shardBits, count: 1}, groups, 1, mixer{})
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -289,15 +290,15 @@ func TestKernelTable(t *testing.T) {
 				s, h := x.hash(ptr)
 				home, key := tab.place(h)
 				hash := ptr * x.asm.mul
-				offset := uintptr(hash >> x.asm.shift &^ (1<<shardSizeLog - 1))
-				if got, want := offset>>shardSizeLog, uintptr(shardIndex(x, s)); got != want {
-					t.Errorf("%d shard bits: address %#x is of shard %d; the kernels see %d", shardBits, ptr, want, got)
+				entry := hash >> x.asm.shift >> dirEntryLog
+				if s != &x.dir[entry] {
+					t.Errorf("%d shard bits: address %#x is not of entry %d, which the kernels see", shardBits, ptr, entry)
 				}
-				if got := hash >> tab.asm.homeShift & tab.asm.homeMask / groupBytes; got != home {
-					t.Errorf("%d shard bits, %d group bits: address %#x has home %d; the kernels see %d", shardBits, groupBits, ptr, home, got)
+				if got, _ := bits.Mul64(hash<<tab.asm.depth, tab.asm.groups); got != home {
+					t.Errorf("%d shard bits, %d groups: address %#x has home %d; the kernels see %d", shardBits, groups, ptr, home, got)
 				}
 				if got := hash << tab.asm.keyShift; got != key {
-					t.Errorf("%d shard bits, %d group bits: address %#x has key %#x; the kernels see %#x", shardBits, groupBits, ptr, key, got)
+					t.Errorf("%d shard bits, %d groups: address %#x has key %#x; the kernels see %#x", shardBits, groups, ptr, key, got)
 				}
 			}
 			x.Close()

@@ -110,7 +110,7 @@ func (sc linScenario) open(t testing.TB) Index {
 	}
 	if c, ok := x.(*Compact); ok && sc.large {
 		// The next group that becomes full brings a replacement.
-		tab := c.shards[0].tab.Load()
+		tab := c.dir[0].tab.Load()
 		tab.full.Store(tab.fullLimit - 1)
 	}
 	return x

@@ -3,6 +3,7 @@ package shard
 import (
 	"fmt"
 	"iter"
+	"math"
 	"math/rand/v2"
 	"runtime"
 	"sync"
@@ -86,8 +87,8 @@ func (x *Locked) makeTables(expected int) error {
 		return err
 	}
 	perShard := uint64(expected+len(x.shards)-1) >> (63 - x.shardTail)
-	slots := (perShard*fillAimDen + fillAimNum - 1) / fillAimNum
-	groupBits := max(log2ceil((slots+uint64(lockedGroupSlots)-1)/uint64(lockedGroupSlots)), groupBitsMin)
+	slots := uint64(math.Ceil(float64(perShard) / fillAim))
+	groupBits := max(log2ceil((slots+uint64(lockedGroupSlots)-1)/uint64(lockedGroupSlots)), 1)
 	for i := range x.shards {
 		t, err := x.newTable(groupBits, 1)
 		if err != nil {

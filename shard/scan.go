@@ -7,19 +7,17 @@ import (
 )
 
 // address is the inverse of hash.
-func (x *Compact) address(shard int, h uint64) uint64 {
-	full := (uint64(shard)<<(x.shardTail&63)<<1 | h>>(x.shardBits&63)) >> addrPad
-	return uint64(int64(full*x.inverse<<addrPad) >> addrPad)
+func (x *Compact) address(h uint64) uint64 {
+	return uint64(int64(h>>addrPad*x.inverse<<addrPad) >> addrPad)
 }
 
-// scan calls f for every entry of shard i with its group, under the stripe lock, so
-// that the table is not replaced meanwhile.
-func (x *Compact) scan(i int, f func(t *table, group, word uint64)) {
-	s := &x.shards[i]
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	t := s.tab.Load()
-	for j := range t.groupMask + 1 {
+// scan calls f for every entry of the shard whose first entry of the directory is i, with
+// its group, under the stripe lock, so that the table is not replaced meanwhile. It returns
+// the first entry of the next shard.
+func (x *Compact) scan(i int, f func(t *table, group, word uint64)) (next int) {
+	t := x.lockShard(i)
+	defer t.mu.Unlock()
+	for j := range t.groups {
 		g := t.group(j)
 		for k := range g {
 			w := atomic.LoadUint64(&g[k])
@@ -30,6 +28,19 @@ func (x *Compact) scan(i int, f func(t *table, group, word uint64)) {
 		}
 	}
 	runtime.KeepAlive(x)
+	return i + t.count
+}
+
+// lockShard returns the table of entry i of the directory, with its lock held.
+func (x *Compact) lockShard(i int) *table {
+	for {
+		t := x.dir[i].tab.Load()
+		t.mu.Lock()
+		if x.dir[i].tab.Load() == t {
+			return t
+		}
+		t.mu.Unlock()
+	}
 }
 
 // All implements [Index].
@@ -40,10 +51,11 @@ func (x *Compact) All() iter.Seq2[uint64, int32] {
 	}
 	return func(yield func(uint64, int32) bool) {
 		var found []pair
-		for i := range x.shards {
+		// Shards are split, never joined: where one ends, one begins, whatever happens.
+		for i := 0; i < len(x.dir); {
 			found = found[:0]
-			x.scan(i, func(t *table, g, w uint64) {
-				found = append(found, pair{x.address(i, t.unplace(g, w)), t.ref(w)})
+			i = x.scan(i, func(t *table, g, w uint64) {
+				found = append(found, pair{x.address(t.unplace(g, w)), t.ref(w)})
 			})
 			for _, p := range found {
 				if !yield(p.ptr, p.ref) {
@@ -63,7 +75,6 @@ func (x *Compact) Len() int { return x.Stats().Objects }
 // Stats implements [Index].
 func (x *Compact) Stats() Stats {
 	st := Stats{
-		Shards:   len(x.shards),
 		Bytes:    x.Bytes(),
 		Growths:  x.growths.Load(),
 		Rehashes: x.rehashes.Load(),
@@ -71,9 +82,10 @@ func (x *Compact) Stats() Stats {
 	if !x.closed.Load() {
 		st.Wide = int(x.wide.n.Load())
 	}
-	for i := range x.shards {
-		st.Slots += int(x.shards[i].tab.Load().groupMask+1) * groupSlots
-		x.scan(i, func(t *table, _, w uint64) {
+	for i := 0; i < len(x.dir); {
+		st.Slots += int(x.dir[i].tab.Load().groups) * groupSlots
+		st.Shards++
+		i = x.scan(i, func(t *table, _, w uint64) {
 			st.Probes[t.dist(w)]++
 			st.Objects++
 		})

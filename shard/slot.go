@@ -19,8 +19,9 @@ import (
 //	│ 0                   │ 15         │ 0      │ 0           │   frozen
 //	└─────────────────────┴────────────┴────────┴─────────────┘
 //
-// s is log2 of the number of shards and g log2 of the groups in this table, so that
-// low = 16+s+g: what the remainder loses as a table doubles, the number gains.
+// s is how many bits of a hash choose the shard, and g log2 of the groups in this table,
+// rounded down, so that low = 16+s+g: what the remainder loses as a table doubles, the
+// number gains.
 //
 // States of a slot, and all its transitions:
 //

@@ -381,13 +381,3 @@ func mustClose(t testing.TB, what string, done <-chan struct{}) {
 		t.Fatalf("%s: stuck\n%s", what, stacks[:runtime.Stack(stacks, true)])
 	}
 }
-
-// shardIndex returns which of x's shards s is.
-func shardIndex(x *Compact, s *compactShard) int {
-	for i := range x.shards {
-		if &x.shards[i] == s {
-			return i
-		}
-	}
-	panic("not a shard of this index")
-}

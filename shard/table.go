@@ -2,7 +2,9 @@ package shard
 
 import (
 	"errors"
+	"math"
 	"math/bits"
+	"sync"
 	"sync/atomic"
 	"unsafe"
 
@@ -15,56 +17,71 @@ type table struct {
 	asm kernelTable
 	layout
 	base      unsafe.Pointer // the groups
-	groupMask uint64         // number of groups - 1
-	homeShift uint           // 64 - g
-	groupBits uint           // g
+	groups    uint64         // how many, 2 or more
+	groupBits uint           // log2 of that, rounded down
+	span
 	mixer     mixer
 	fullLimit int64 // grow when this many groups are full
 
-	_ [48]byte // keeps full, which inserters write, off the line that lookups read
+	_ [32]byte // keeps what inserters write off the lines that lookups read
 
 	// full counts the groups that have become full. It stands in for a count of
 	// entries: one insert in about 28 writes it, where a count would make every
 	// insert fight for its line.
 	full atomic.Int64
 
-	_ [56]byte
+	// mu is the stripe lock: held by whoever replaces this table.
+	mu sync.Mutex
+	_  [48]byte
+}
+
+// span says which addresses are a shard's: those whose hash begins with the depth bits
+// that are the shard's, which are count entries of the directory, from first on.
+type span struct {
+	depth        uint
+	first, count int
+}
+
+// half returns the half of s whose next bit of the hash is bit.
+func (s span) half(bit int) span {
+	n := s.count / 2
+	return span{s.depth + 1, s.first + bit*n, n}
 }
 
 const (
-	groupBitsMin = 1 // two groups: shifts stay below 64
+	groupsMin    = 2 // shifts stay below 64
 	groupBitsMax = 31 - 3
 )
 
-// newTable makes a table of 1<<groupBits groups whose words have room for number
+// newTable makes a table of so many groups whose words have room for number
 // ref: without tags if need be, with more groups if that is not enough. The latter
 // needs a number 256 times as large as the table, so memory stays within 1/32 byte
 // for each number given out.
-func newTable(a *region.Arena, shardBits, groupBits uint, ref int32, m mixer) (*table, error) {
-	t := &table{mixer: m}
+func newTable(a *region.Arena, s span, groups uint64, ref int32, m mixer) (*table, error) {
+	t := &table{mixer: m, span: s}
 	for tagged := true; ; {
-		t.layout = newLayout(shardBits, groupBits, tagged)
+		t.groupBits = uint(bits.Len64(groups) - 1)
+		t.layout = newLayout(s.depth, t.groupBits, tagged)
 		if t.fits(ref) {
 			break
 		}
 		if tagged {
 			tagged = false
 		} else {
-			groupBits++
+			groups *= 2
 		}
 	}
-	if err := checkTable(groupBits); err != nil {
+	if err := checkTable(t.groupBits); err != nil {
 		return nil, err
 	}
-	groups := uint64(1) << groupBits
-	t.groupBits = groupBits
-	t.groupMask = groups - 1
-	t.homeShift = 64 - groupBits
+	t.groups = groups
 	t.fullLimit = fullLimit(groups)
 	var err error
-	t.base, err = a.Alloc(uintptr(groups) * groupBytes)
+	if t.base, err = a.Alloc(t.bytes()); err != nil {
+		return nil, err
+	}
 	t.asm = newKernelTable(t)
-	return t, err
+	return t, nil
 }
 
 var errTooLarge = errors.New("a shard cannot have more than 2^28 groups, or 2^24 on 32-bit")
@@ -77,41 +94,82 @@ func checkTable(groupBits uint) error {
 	return nil
 }
 
-func (t *table) bytes() uintptr { return uintptr(t.groupMask+1) * groupBytes }
+func (t *table) bytes() uintptr { return uintptr(t.groups) * groupBytes }
 
-// group returns group i modulo the number of groups.
+// group returns group i, which is below t.groups.
 func (t *table) group(i uint64) *group {
-	// Same as: groups[i&mask]
-	// Safety: base has groupMask+1 groups.
-	return (*group)(unsafe.Add(t.base, (i&t.groupMask)*groupBytes))
+	// Same as: groups[i]
+	// Safety: base has t.groups groups.
+	return (*group)(unsafe.Add(t.base, i*groupBytes))
 }
 
-// place returns the home group of an address and its key there. h is the hash of
-// the address with the bits that chose the shard shifted out.
+// next returns the group after group i: the first one after the last.
+func (t *table) next(i uint64) uint64 {
+	if i++; i == t.groups {
+		return 0
+	}
+	return i
+}
+
+// place returns the home group of an address, by its hash, and its key there. Home
+// groups divide the hashes into ranges of equal length. A range is no longer than
+// 2^-groupBits of all, so in it the bits below the first groupBits tell hashes apart.
 func (t *table) place(h uint64) (home, key uint64) {
+	h <<= t.depth & 63
 	if t.mixer.on {
 		h = t.mixer.mix(h)
 	}
-	return h >> (t.homeShift & 63), h << (t.groupBits & 63)
+	home, _ = bits.Mul64(h, t.groups)
+	return home, h << (t.groupBits & 63)
 }
 
-// mixed returns what place split into home and key, for the word w found in group i.
-func (t *table) mixed(i, w uint64) uint64 {
-	home := (i - t.dist(w)) & t.groupMask
-	return home<<(t.homeShift&63) | w&^t.lowMask>>t.groupBits
+// home returns where the search began for the word w found in group i.
+func (t *table) home(i, w uint64) uint64 {
+	d := t.dist(w)
+	if d == 0 {
+		return i
+	}
+	return (i + ProbeGroupsMax*t.groups - d) % t.groups
+}
+
+// start returns the first of the mixed hashes whose home is the group home.
+func (t *table) start(home uint64) uint64 {
+	if t.groups&(t.groups-1) == 0 {
+		return home << (64 - t.groupBits)
+	}
+	h, rest := bits.Div64(home, 0, t.groups)
+	unit := uint64(1) << (addrPad + t.depth)
+	if rest != 0 {
+		h++
+	}
+	return (h + unit - 1) &^ (unit - 1)
+}
+
+// mixed returns what place split into a home and the key of w. start is that of the home.
+func (t *table) mixed(start, w uint64) uint64 {
+	remainder := w &^ t.lowMask >> t.groupBits
+	return start + (remainder-start)<<t.groupBits>>t.groupBits
 }
 
 // unplace is the inverse of place, for the word w found in group i.
 func (t *table) unplace(i, w uint64) (h uint64) {
-	h = t.mixed(i, w)
+	h = t.mixed(t.start(t.home(i, w)), w)
 	if t.mixer.on {
 		h = t.mixer.unmix(h)
 	}
-	return h
+	return t.prefix() | h>>t.depth
+}
+
+// prefix returns the bits that the hashes of t begin with.
+func (t *table) prefix() uint64 {
+	if t.depth == 0 {
+		return 0
+	}
+	return uint64(t.first/t.count) << (64 - t.depth)
 }
 
 // fullLimit is the number of full groups at which a table grows. With well-mixed
-// addresses a fraction of fullShare is full when fillAim of the slots are taken;
+// addresses a fraction of fullShare is full when fillMax of the slots are taken;
 // addresses that spread more evenly fill fewer groups, probe less, and may fill the
 // table further.
 func fullLimit(groups uint64) int64 {
@@ -121,12 +179,13 @@ func fullLimit(groups uint64) int64 {
 const (
 	fullShareNum = 4
 	fullShareDen = 16
-	fillAimNum   = 13
-	fillAimDen   = 20
+	fillMax      = 0.70
+	fillAim      = 0.66 // of a table that is made for a number of entries
 )
 
-// groupBitsFor returns log2 of the groups a table needs for n entries.
-func groupBitsFor(n int) uint {
-	slots := (uint64(n)*fillAimDen + fillAimNum - 1) / fillAimNum
-	return min(max(log2ceil((slots+groupSlots-1)/groupSlots), groupBitsMin), groupBitsMax)
+// groupsFor returns how many groups a table needs for n entries, give or take what
+// chance gives one of many tables: four standard deviations.
+func groupsFor(n float64) uint64 {
+	slots := max(n/fillAim, (n+4*math.Sqrt(n))/fillMax)
+	return min(max(uint64(math.Ceil(slots/groupSlots)), groupsMin), 1<<groupBitsMax)
 }

@@ -32,7 +32,7 @@
 // These are left to Go. In a table with a mixer no word matches, because the step that
 // the kernels see is 0, and the second comparison, of one word, cannot be below that; so only
 // a search that found nothing has to ask. A batch sends
-// addresses that are not canonical to a shard whose table says that it has a mixer.
+// addresses that are not canonical to a directory entry whose table says that it has a mixer.
 //
 // # Why the garbage collector may be ignored
 //
@@ -65,27 +65,29 @@ func main() {
 
 // What package shard asserts about its types, in kernel_asm.go.
 const (
-	indexMul    = 0
-	indexShards = 8
-	indexOther  = 16
-	indexShift  = 24
+	indexMul   = 0
+	indexDir   = 8
+	indexOther = 16
+	indexShift = 24
 
-	shardTab  = 0
-	shardSize = 64
+	entryTab  = 0
+	entrySize = 8
 
-	tableBase      = 0
-	tableHomeMask  = 8
-	tableStep      = 16
-	tableStepMask  = 24
-	tableRefMask   = 32
-	tableHomeShift = 40
-	tableKeyShift  = 41
-	tableRefBits   = 42
-	tableTagFill   = 43
-	tableMixed     = 44
+	tableBase     = 0
+	tableGroups   = 8
+	tableLast     = 16
+	tableStep     = 24
+	tableStepMask = 32
+	tableRefMask  = 40
+	tableDepth    = 48
+	tableKeyShift = 49
+	tableRefBits  = 50
+	tableTagFill  = 51
+	tableMixed    = 52
 
-	groupSize = 64
-	lastSlot  = 56
+	groupSize    = 64
+	groupSizeLog = 6
+	lastSlot     = 56
 
 	kernelAVX2   = 1
 	kernelAVX512 = 2
@@ -97,7 +99,7 @@ const (
 var (
 	key   = reg.RCX // of the address, first its hash
 	slot  = reg.RDX // number of the slot that matches, then scratch
-	shard = reg.R8
+	entry = reg.R8  // of the directory
 	table = reg.R9
 	group = reg.R10
 	shift = reg.R11 // scratch
@@ -176,7 +178,7 @@ func load(differs string) {
 // recheck goes to replaced unless table still is the published one.
 func recheck(replaced string) {
 	// Ordering: as in lookupGo.
-	CMPQ(table, field(shard, shardTab))
+	CMPQ(table, field(entry, entryTab))
 	JNE(LabelRef(replaced))
 }
 
@@ -193,10 +195,7 @@ func probe(c comparer, p, found, absent, other string) {
 	MOVL(U32(probeGroupsMax-1), count.As32())
 	Label(p + "next")
 	ADDQ(field(table, tableStep), key)
-	SUBQ(field(table, tableBase), group)
-	ADDQ(Imm(groupSize), group)
-	ANDQ(field(table, tableHomeMask), group)
-	ADDQ(field(table, tableBase), group)
+	nextGroup()
 	c.match()
 	JCC(LabelRef(found))
 	MOVQ(field(group, lastSlot), slot)
@@ -234,11 +233,11 @@ func singleWith(p string, c comparer) {
 
 	IMULQ(field(index, indexMul), key)
 	MOVQ(field(index, indexShift), shift)
-	SHRXQ(shift, key, shard)
-	ANDQ(I8(-shardSize), shard)
-	ADDQ(field(index, indexShards), shard)
+	SHRXQ(shift, key, entry)
+	ANDQ(I8(-entrySize), entry)
+	ADDQ(field(index, indexDir), entry)
 	// Ordering: pairs with the Store in publish, as in lookupGo.
-	MOVQ(field(shard, shardTab), table)
+	MOVQ(field(entry, entryTab), table)
 	locate(key)
 	MOVBLZX(field(table, tableKeyShift), shift.As32())
 	SHLXQ(shift, key, key)
@@ -273,10 +272,20 @@ func singleWith(p string, c comparer) {
 
 // locate sets group to the home of hash.
 func locate(hash Op) {
-	MOVBLZX(field(table, tableHomeShift), shift.As32())
-	SHRXQ(shift, hash, group)
-	ANDQ(field(table, tableHomeMask), group)
+	MOVBLZX(field(table, tableDepth), shift.As32())
+	SHLXQ(shift, hash, reg.RDX)
+	// Same as: bits.Mul64(h, t.groups)
+	MULXQ(field(table, tableGroups), shift, group)
+	SHLQ(Imm(groupSizeLog), group)
 	ADDQ(field(table, tableBase), group)
+}
+
+// nextGroup sets group to the one after it, the first one after the last.
+func nextGroup() {
+	MOVQ(group, shift)
+	ADDQ(Imm(groupSize), group)
+	CMPQ(shift, field(table, tableLast))
+	CMOVQEQ(field(table, tableBase), group)
 }
 
 // leave goes on in Go. It has the same arguments and results, in the same place.
@@ -308,8 +317,8 @@ var (
 
 // between is what the ring keeps.
 type between struct {
-	hashes, shards, tables, groups Mem
-	lane                           Mem // the one that is done by itself
+	hashes, entries, tables, groups Mem
+	lane                            Mem // the one that is done by itself
 }
 
 // hasher does the first pass.
@@ -326,10 +335,10 @@ type hashAVX512 struct{}
 
 func (hashAVX512) begin() {
 	VPBROADCASTQ(field(index, indexMul), reg.Z17)
-	VPBROADCASTQ(field(index, indexShards), reg.Z18)
+	VPBROADCASTQ(field(index, indexDir), reg.Z18)
 	VPBROADCASTQ(field(index, indexOther), reg.Z19)
 	VMOVQ(field(index, indexShift), reg.X20)
-	MOVQ(I32(-shardSize), slot)
+	MOVQ(I32(-entrySize), slot)
 	VPBROADCASTQ(slot, reg.Z21)
 	MOVQ(U64(1<<47), slot)
 	VPBROADCASTQ(slot, reg.Z22)
@@ -358,9 +367,9 @@ func (hashAVX512) pass(b between) {
 	VPANDQ(reg.Z21, reg.Z23, reg.Z23)
 	VPADDQ(reg.Z18, reg.Z23, reg.Z23)
 	VMOVDQA64(reg.Z19, reg.K3, reg.Z23)
-	VMOVDQU64(reg.Z23, b.shards.Idx(at, 8))
+	VMOVDQU64(reg.Z23, b.entries.Idx(at, 8))
 	for lane := range lanes {
-		MOVQ(b.shards.Offset(8*lane).Idx(at, 8), shard)
+		MOVQ(b.entries.Offset(8*lane).Idx(at, 8), entry)
 		touch(b, b.hashes.Offset(8*lane).Idx(at, 8), lane)
 	}
 	ADDQ(Imm(lanes), first)
@@ -382,16 +391,16 @@ func (hashBMI) pass(b between) {
 		MOVQ(ptr, key)
 		IMULQ(field(index, indexMul), key)
 		MOVQ(field(index, indexShift), shift)
-		SHRXQ(shift, key, shard)
-		ANDQ(I8(-shardSize), shard)
-		ADDQ(field(index, indexShards), shard)
+		SHRXQ(shift, key, entry)
+		ANDQ(I8(-entrySize), entry)
+		ADDQ(field(index, indexDir), entry)
 		// Same as: canonical(ptr)
 		MOVQ(U64(1<<47), slot)
 		ADDQ(ptr, slot)
 		SHRQ(Imm(48), slot)
-		CMOVQNE(field(index, indexOther), shard)
+		CMOVQNE(field(index, indexOther), entry)
 		MOVQ(key, b.hashes.Offset(8*lane).Idx(at, 8))
-		MOVQ(shard, b.shards.Offset(8*lane).Idx(at, 8))
+		MOVQ(entry, b.entries.Offset(8*lane).Idx(at, 8))
 		touch(b, key, lane)
 		INCQ(first)
 		CMPQ(first, param("n"))
@@ -412,7 +421,7 @@ func stream(ptrs reg.Register) {
 // touch asks for the home of a hash and keeps where that is, with its table.
 func touch(b between, hash Op, lane int) {
 	// Ordering: pairs with the Store in publish, as in locate.
-	MOVQ(field(shard, shardTab), table)
+	MOVQ(field(entry, entryTab), table)
 	MOVQ(table, b.tables.Offset(8*lane).Idx(at, 8))
 	locate(hash)
 	PREFETCHT0(field(group, 0))
@@ -572,7 +581,7 @@ func begin(b between, c comparer, lane int) {
 
 // recheckOf is recheck for a lane.
 func recheckOf(b between, lane int, replaced string) {
-	MOVQ(b.shards.Offset(8*lane).Idx(at, 8), shard)
+	MOVQ(b.entries.Offset(8*lane).Idx(at, 8), entry)
 	recheck(replaced)
 }
 
