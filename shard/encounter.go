@@ -23,6 +23,10 @@ import (
 // After 0 *record may have been written, and nobody can find ptr under next, unless the
 // index has been closed: the caller takes the record back.
 func (x *Compact) Encounter(ptr uint64, tag uint8, next int32, record *uint64, low uint64) int32 {
+	// Known addresses are the most frequent, and lookups have kernels.
+	if ref, have := x.Lookup(ptr); ref != 0 && have == tag && tag != TagUnknown && canonical(ptr) {
+		return ref
+	}
 	return x.encounterGo(ptr, tag, next, record, low)
 }
 
