@@ -80,11 +80,11 @@ func (d *Dumper) encounterRun(b *batch, start, end int) (done int) {
 	if used > 0 {
 		d.objects += int32(used)
 		d.use(used)
+		invariants.Step("publish: before checking closed")
 	}
 	if done < len(ptrs) && used < len(cells) {
 		d.retract(&cells[used])
 	}
-	invariants.Step("publish: before checking closed")
 	// Ordering: after the records of the new objects were written, as in tally and
 	// overtaken. Close stores past before it looks at records, so past stands for closed
 	// here: who does not see it leaves them to Close.
