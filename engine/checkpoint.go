@@ -22,7 +22,8 @@ import (
 type Checkpoint struct {
 	core
 	index   *shard.Compact
-	past    atomic.Bool // the collect pass, or all: encounters of known objects leave the short way
+	past    atomic.Bool // the collect pass, or all: encounters leave the short way
+	bare    kindSet     // new objects of these kinds go the short way
 	keys    keyTable
 	counts  refcount.Counter
 	holds   holds
@@ -63,6 +64,7 @@ func NewCheckpoint(o Options) (*Checkpoint, error) {
 	}
 	if err == nil {
 		err = c.newHolds(o.Holds)
+		c.bare = bareKinds(o)
 	}
 	if err != nil {
 		c.release()
@@ -87,7 +89,7 @@ func (c *Checkpoint) Dumper() *Dumper {
 	if c == nil {
 		return d
 	}
-	d.kinds = uint(len(c.kinds))
+	d.kinds = uint32(len(c.kinds))
 	d.count = c.counts.Handle()
 	d.log, _ = d.count.(*refcount.LogHandle)
 	if c.holders.tracked {

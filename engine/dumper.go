@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"errors"
 	"fmt"
 	"runtime"
 
@@ -22,20 +21,24 @@ type Dumper struct {
 
 	hold     refcount.Handle // nil: references are held until Close
 	heldNext bool            // the next new object's objref has a hold already
+	closed   bool
 
 	// The lease: objrefs from next to lease.last are ours and unused. Written by
 	// this thread alone, the lease and leased under the pool's lock.
+	leased bool
 	next   uint32
 	lease  span
-	leased bool
 
-	objects, reserved int // in this lease
-	closed            bool
-	kinds             uint // how many the context has; 0 without a context
+	// The records of next and of those that follow it, as far as they are leased and lie
+	// side by side. nil: no lease.
+	cells []uint64
+
+	objects, reserved int32  // in this lease
+	kinds             uint32 // how many the context has; 0 without a context, and on a closed handle
 
 	// 128 bytes in all, so that no two handles share a cache line: every new object
 	// writes its handle.
-	_ [16]byte
+	_ [12]byte
 }
 
 func (d *Dumper) check(k Kind) error {
@@ -66,6 +69,9 @@ func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
 	if d.mustCheck(k) {
 		return d.encounter(p, k)
 	}
+	if len(d.cells) != 0 && d.c.bare.has(k) {
+		return d.encounterBare(p, k)
+	}
 	got, tag := d.c.index.Lookup(uint64(p))
 	if got == 0 {
 		return d.add(identity{ptr: p}, k)
@@ -80,7 +86,7 @@ func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
 // mustCheck tells whether check may have an error to return, or the dump pass has
 // begun, in a form small enough to be inlined.
 func (d *Dumper) mustCheck(k Kind) bool {
-	return d == nil || uint(k)-1 >= d.kinds || d.closed || d.c.past.Load()
+	return d == nil || uint32(k)-1 >= d.kinds || d.c.past.Load()
 }
 
 // encounter is Encounter where there is more to look at.
@@ -208,38 +214,67 @@ func (d *Dumper) add(id identity, k Kind) (ref ObjRef, first bool, err error) {
 	case got != ref:
 		return d.lose(cell, ref, id, k, got, have)
 	}
+	return d.added(cell, ref)
+}
+
+// added ends an encounter with an object that has been published under d.next.
+func (d *Dumper) added(cell *uint64, ref ObjRef) (ObjRef, bool, error) {
 	d.useNext()
 	d.objects++
 	d.tally(ref)
-	if c.overtaken(cell, ref) {
+	if d.c.overtaken(cell, ref) {
 		return 0, false, ErrClosed
 	}
-	runtime.KeepAlive(c)
+	runtime.KeepAlive(d.c)
 	return ref, true, nil
 }
 
 // abandon takes an object back that was grabbed and recorded under d.next, but never
-// published. The next object gets its objref, unless Close needs the record, or
-// EndCollect may have taken it for that of an object that was met.
+// published.
+func (d *Dumper) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) {
+	if k, mine := d.takeBack(cell, ref); mine {
+		d.c.dismiss()
+		d.c.drop(p, k, last)
+	}
+}
+
+// takeBack takes the record of an object back that was written under d.next, but never
+// published, and tells of what kind it was; false if Close has come first, and drops the
+// reference. The next object gets its objref, unless Close needs the record, or EndCollect
+// may have taken it for that of an object that was met.
 //
 // Ordering: EndCollect stores past before it looks at records. If it saw this one, the
 // load here, after the record is gone, sees past.
-func (d *Dumper) abandon(cell *uint64, ref ObjRef, p Ptr, last bool) {
-	c := d.c
-	k, mine := c.unrecord(cell, ref)
-	if !mine || c.past.Load() {
+func (d *Dumper) takeBack(cell *uint64, ref ObjRef) (k Kind, mine bool) {
+	k, mine = d.c.unrecord(cell, ref)
+	if !mine || d.c.past.Load() {
 		d.useNext()
 	}
-	if mine {
-		c.dismiss()
-		c.drop(p, k, last)
-	}
+	return k, mine
 }
 
 // useNext makes d.next an objref that is not given out again.
 func (d *Dumper) useNext() {
-	d.next++
 	d.heldNext = false
+	d.use(1)
+}
+
+// use makes n objrefs, from d.next on and as many as d.cells has at least, ours no more.
+func (d *Dumper) use(n int) {
+	d.next += uint32(n)
+	if n < len(d.cells) {
+		d.cells = d.cells[n:]
+	} else {
+		d.findCells()
+	}
+}
+
+// findCells finds the records of d.next and those that follow it.
+func (d *Dumper) findCells() {
+	d.cells = nil
+	if d.leased && d.next <= d.lease.last {
+		d.cells = d.c.records.Run(d.next, d.lease.last)
+	}
 }
 
 // ensureLease sees to it that next is ours to use.
@@ -299,56 +334,6 @@ func (c *Checkpoint) enter(id identity, ref ObjRef, k Kind) (ObjRef, Kind, error
 		return ObjRef(got), k, err
 	}
 	return ObjRef(got), c.kindOf(got, tag), nil
-}
-
-// encounterBlock is how many objects a batch looks up at a time.
-const encounterBlock = 256
-
-// EncounterBatch does what [Dumper.Encounter] does for all of ptrs, which are of one
-// kind, overlapping their cache misses. It fills refs and, unless it is nil, first
-// for every element; refs and first must be as long as ptrs. An element that fails
-// has refs 0, the others are done all the same, and the returned error joins the
-// elements' errors, each with its index.
-func (d *Dumper) EncounterBatch(ptrs []Ptr, k Kind, refs []ObjRef, first []bool) error {
-	if len(refs) != len(ptrs) || first != nil && len(first) != len(ptrs) {
-		return fmt.Errorf("%w: %d ptrs, %d refs, %d first; want equal lengths", ErrInvalid, len(ptrs), len(refs), len(first))
-	}
-	clear(first)
-	if err := d.check(k); err != nil {
-		clear(refs)
-		return err
-	}
-	var failed []error
-	var tags [encounterBlock]uint8
-	want := kindTag(k)
-	for start := 0; start < len(ptrs); start += encounterBlock {
-		end := min(start+encounterBlock, len(ptrs))
-		simple := d.holders == nil && d.hold == nil && !d.c.past.Load()
-		block := asInt32(refs[start:end])
-		d.c.index.LookupBatch(asUint64(ptrs[start:end]), block, tags[:end-start])
-		for i, got := range block {
-			// A callback of an element before may have closed the handle.
-			known := got != 0 && tags[i] == want && want != shard.TagUnknown && !d.closed
-			if known && simple {
-				d.inc(got)
-				continue
-			}
-			var isFirst bool
-			var err error
-			if known {
-				refs[start+i], _, err = d.meet(ObjRef(got), k, k)
-			} else {
-				refs[start+i], isFirst, err = d.Encounter(ptrs[start+i], k)
-			}
-			if err != nil {
-				failed = append(failed, fmt.Errorf("element %d: %w", start+i, err))
-			}
-			if isFirst && first != nil {
-				first[start+i] = true
-			}
-		}
-	}
-	return errors.Join(failed...)
 }
 
 // Dump encounters the object at p and, unless it is dumped already, runs dump, which
@@ -447,7 +432,7 @@ func (d *Dumper) Close() error {
 	if d == nil || d.c == nil || d.closed {
 		return nil
 	}
-	d.closed = true
+	d.closed, d.kinds = true, 0
 	d.count.Close()
 	if d.holders != nil {
 		d.holders.close()

@@ -135,6 +135,7 @@ func (c *Checkpoint) expect(o Options, s *Snapshot) error {
 		return badOption(err)
 	}
 	c.base = b
+	c.bare = kindSet{} // what is new to the index may be in the base
 	for i := range s.Objects {
 		if err := c.expectObject(&s.Objects[i]); err != nil {
 			return fmt.Errorf("objref %d of the snapshot: %w", s.Objects[i].Ref, err)

@@ -63,6 +63,7 @@ func (p *leasePool) take(d *Dumper) error {
 	}
 	d.lease, d.next = s, s.first
 	d.leased = true
+	d.findCells()
 	return nil
 }
 
@@ -82,13 +83,14 @@ func (p *leasePool) end(d *Dumper) {
 		d.heldNext = false
 		d.next++
 	}
-	p.objects += d.objects
-	p.reserved += d.reserved
+	p.objects += int(d.objects)
+	p.reserved += int(d.reserved)
 	d.objects, d.reserved = 0, 0
 	if d.next <= d.lease.last {
 		p.giveBack(span{d.next, d.lease.last})
 	}
 	d.next = d.lease.last + 1
+	d.cells = nil
 }
 
 // add registers a new handle, unless the context is closed.

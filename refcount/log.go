@@ -174,6 +174,18 @@ func (h *LogHandle) Inc(ref int32) {
 	}
 }
 
+// IncBatch does what Inc does for each of refs.
+func (h *LogHandle) IncBatch(refs []int32) {
+	for len(refs) > 0 {
+		n := copy(h.refs[h.n:h.limit], refs)
+		refs = refs[n:]
+		h.n += uint(n)
+		if h.n >= h.limit {
+			h.flush()
+		}
+	}
+}
+
 // TryInc implements [Handle].
 func (h *LogHandle) TryInc(ref int32) bool {
 	if h.counter.marks.isDead(ref) {

@@ -1,6 +1,7 @@
 package refcount
 
 import (
+	"math/rand/v2"
 	"sync/atomic"
 	"testing"
 )
@@ -46,6 +47,40 @@ func TestG21_openHandlesHaveArraysOfTheirOwn(t *testing.T) {
 		t.Errorf("with all others closed an array has %d handles", alone.own.handles)
 	}
 	alone.Close()
+}
+
+// A batch counts as many single increments do, however it lies across the log's end, and
+// also through a closed handle.
+func TestG21_batchesCountAsSingles(t *testing.T) {
+	c, _ := newCounter(t, Log{}, 0)
+	const objects = 300
+	grow(t, c, 1, objects)
+	r := rand.New(rand.NewPCG(1, 2))
+	h := c.Handle().(*LogHandle)
+	want := make([]int64, objects+1)
+	for round := range 400 {
+		if round == 300 {
+			h.Close()
+		}
+		refs := make([]int32, r.IntN(3*logLen))
+		for i := range refs {
+			refs[i] = 1 + int32(r.IntN(objects))
+			if r.IntN(4) == 0 && i > 0 {
+				refs[i] = refs[i-1]
+			}
+			want[refs[i]]++
+		}
+		h.IncBatch(refs)
+		if r.IntN(3) == 0 {
+			h.Inc(7)
+			want[7]++
+		}
+	}
+	for ref := int32(1); ref <= objects; ref++ {
+		if got := c.Count(ref); got != want[ref] {
+			t.Errorf("Count(%d) = %d; want %d", ref, got, want[ref])
+		}
+	}
 }
 
 // A handle whose array is busy, because the thread of another one was stopped there, does

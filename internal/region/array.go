@@ -78,6 +78,15 @@ func (a *Array[T]) Made(i uint32) *T {
 	return (*T)(unsafe.Add(unsafe.Pointer(base), uintptr(off)*unsafe.Sizeof(*base)))
 }
 
+// Run returns elements first to last, or as many of them as lie in one segment with first,
+// which has been made.
+func (a *Array[T]) Run(first, last uint32) []T {
+	s, off := locate(first)
+	// Same as: segment[off : off+n]
+	// Safety: off+n <= segmentLen(s).
+	return unsafe.Slice(a.Made(first), min(last-first+1, segmentLen(s)-off))
+}
+
 // Grow makes the segments of elements first to last. On an error those made so
 // far stay.
 func (a *Array[T]) Grow(first, last uint32) error {

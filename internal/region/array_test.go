@@ -42,6 +42,30 @@ func TestSegmentsAreDense(t *testing.T) {
 	}
 }
 
+// A run ends where it should, or where its segment does, and is the elements themselves.
+func TestRun(t *testing.T) {
+	a := NewArena(nil)
+	defer a.Close()
+	x := NewArray[uint64](a)
+	if err := x.Grow(0, 5000); err != nil {
+		t.Fatal(err)
+	}
+	for first := uint32(1); first < 2000; first += 13 {
+		for _, n := range []uint32{1, 2, 64, 127, 128, 129, 3000} {
+			run := x.Run(first, first+n-1)
+			_, last := Segment(first)
+			if want := min(n, last-first+1); len(run) != int(want) || cap(run) != len(run) {
+				t.Fatalf("Run(%d, %d) has %d elements, room for %d; want %d", first, first+n-1, len(run), cap(run), want)
+			}
+			for i := range run {
+				if &run[i] != x.At(first+uint32(i)) {
+					t.Fatalf("Run(%d, %d): element %d is another one", first, first+n-1, i)
+				}
+			}
+		}
+	}
+}
+
 // However many elements are in use, at most a fifth of the array is not, counting the
 // 512 that it is biased by.
 func TestArrayWastesAtMostAFifth(t *testing.T) {
