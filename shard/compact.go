@@ -184,9 +184,8 @@ func (t *table) lookup(h uint64) (ref int32, tag uint8) {
 	return 0, 0
 }
 
-// Insert implements [Index]. An inserter that finds the shard being replaced waits
-// for that, and only that.
-func (x *Compact) Insert(ptr uint64, ref int32, tag uint8) (got int32, gotTag uint8, err error) {
+// insertGo is Insert without a kernel.
+func (x *Compact) insertGo(ptr uint64, ref int32, tag uint8) (got int32, gotTag uint8, err error) {
 	if err := checkInsert(ptr, ref); err != nil {
 		return 0, 0, err
 	}
@@ -341,6 +340,11 @@ func (x *Compact) lookupBatchGo(ptrs []uint64, refs []int32, tags []uint8) (foun
 // InsertBatch implements [Index].
 func (x *Compact) InsertBatch(ptrs []uint64, tag uint8, next int32, refs []int32) (used int, err error) {
 	checkLen("refs", len(refs), len(ptrs))
+	return x.insertBatch(ptrs, tag, next, refs)
+}
+
+// insertBatchGo is InsertBatch without a kernel.
+func (x *Compact) insertBatchGo(ptrs []uint64, tag uint8, next int32, refs []int32) (used int, err error) {
 	var failed batchErrors
 	var at [batchBlock]located
 	for start := 0; start < len(ptrs); start += batchBlock {

@@ -23,11 +23,7 @@ import (
 // After 0 *record may have been written, and nobody can find ptr under next, unless the
 // index has been closed: the caller takes the record back.
 func (x *Compact) Encounter(ptr uint64, tag uint8, next int32, record *uint64, low uint64) int32 {
-	// Known addresses are the most frequent, and lookups have kernels.
-	if ref, have := x.Lookup(ptr); ref != 0 && have == tag && tag != TagUnknown && canonical(ptr) {
-		return ref
-	}
-	return x.encounterGo(ptr, tag, next, record, low)
+	return x.encounter(ptr, tag, next, record, low)
 }
 
 // EncounterBatch does what Encounter does for ptrs, one after the other, overlapping their
@@ -41,7 +37,7 @@ func (x *Compact) Encounter(ptr uint64, tag uint8, next int32, record *uint64, l
 // written: see Encounter. refs must be as long as ptrs.
 func (x *Compact) EncounterBatch(ptrs []uint64, tag uint8, next int32, records []uint64, low uint64, refs []int32) (done, used int) {
 	checkLen("refs", len(refs), len(ptrs))
-	return x.encounterBatchGo(ptrs, tag, next, records, low, refs)
+	return x.encounterBatch(ptrs, tag, next, records, low, refs)
 }
 
 // newcomer is an address that is to be inserted if it is absent.

@@ -1631,3 +1631,1211 @@ other:
 	MOVL $-1, (DI)(R15*4)
 	MOVB $0x01, left+48(FP)
 	JMP  done
+
+// func insertKernel(x *byte, ptr uint64, next int32, tag uint8) (ref int32, gotTag uint8)
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI, BMI2, CMOV
+TEXT ·insertKernel(SB), NOSPLIT, $0-29
+	CMPB          ·kernelUsed+0(SB), $0x02
+	JNE           not_avx512
+	MOVQ          x+0(FP), AX
+	MOVQ          ptr+8(FP), CX
+	MOVQ          $0x0000800000000000, DX
+	ADDQ          CX, DX
+	SHRQ          $0x30, DX
+	JNZ           other
+	IMULQ         (AX), CX
+	MOVQ          24(AX), R11
+	SHRXQ         R11, CX, R8
+	ANDQ          $-8, R8
+	ADDQ          8(AX), R8
+	MOVQ          (R8), R9
+	MOVBLZX       48(R9), R11
+	SHLXQ         R11, CX, DX
+	MULXQ         8(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          (R9), R10
+	MOVBLZX       49(R9), R11
+	SHLXQ         R11, CX, CX
+	VMOVDQU64     (R10), Z16
+	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPBROADCASTQ  CX, Z25
+	VPXORQ        (R10), Z25, Z25
+	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	KMOVB         K2, BX
+	NOTL          BX
+	TZCNTL        BX, BX
+	KMOVB         K1, DX
+	TZCNTL        DX, DX
+	JCS           avx512_probe
+
+avx512_found:
+	MOVQ    (R10)(DX*8), R12
+	XORQ    R12, CX
+	CMPQ    CX, 24(R9)
+	JCC     other
+	CMPQ    R9, (R8)
+	JNE     other
+	MOVBLZX 50(R9), R11
+	BZHIQ   R11, R12, DX
+	MOVBLZX 50(R9), R11
+	SHRXQ   R11, R12, R12
+	ORB     51(R9), R12
+	MOVB    R12, gotTag+28(FP)
+	MOVL    DX, ref+24(FP)
+	RET
+
+avx512_probe:
+	CMPB 52(R9), $0x00
+	JNE  avx512_other
+	CMPL BX, $0x08
+	JNE  avx512_absent
+	MOVL $0x0000000e, R14
+
+avx512_next:
+	ADDQ          24(R9), CX
+	MOVQ          R10, R11
+	ADDQ          $0x40, R10
+	CMPQ          R11, 16(R9)
+	CMOVQEQ       (R9), R10
+	VMOVDQU64     (R10), Z16
+	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPBROADCASTQ  CX, Z25
+	VPXORQ        (R10), Z25, Z25
+	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	KMOVB         K2, BX
+	NOTL          BX
+	TZCNTL        BX, BX
+	KMOVB         K1, DX
+	TZCNTL        DX, DX
+	JCC           avx512_found
+	CMPL          BX, $0x08
+	JNE           avx512_absent
+	DECL          R14
+	JNZ           avx512_next
+
+avx512_other:
+	JMP other
+
+avx512_absent:
+	CMPL     BX, $0x07
+	JEQ      other
+	MOVL     next+16(FP), SI
+	TESTL    SI, SI
+	JLE      other
+	CMPQ     SI, 40(R9)
+	JHI      other
+	MOVQ     ptr+8(FP), R12
+	TESTQ    R12, R12
+	JZ       other
+	MOVBLZX  tag+20(FP), R12
+	MOVBLZX  51(R9), R11
+	ANDNL    R12, R11, R12
+	MOVBLZX  50(R9), R11
+	SHLXQ    R11, R12, R12
+	ORQ      CX, R12
+	ORQ      SI, R12
+	XORL     AX, AX
+	LOCK
+	CMPXCHGQ R12, (R10)(BX*8)
+	JNE      other
+	CMPQ     R9, (R8)
+	JNE      other
+	MOVB     tag+20(FP), R12
+	ORB      51(R9), R12
+	MOVB     R12, gotTag+28(FP)
+	MOVL     SI, ref+24(FP)
+	RET
+
+not_avx512:
+	CMPB         ·kernelUsed+0(SB), $0x01
+	JNE          other
+	MOVQ         x+0(FP), AX
+	MOVQ         ptr+8(FP), CX
+	MOVQ         $0x0000800000000000, DX
+	ADDQ         CX, DX
+	SHRQ         $0x30, DX
+	JNZ          other
+	IMULQ        (AX), CX
+	MOVQ         24(AX), R11
+	SHRXQ        R11, CX, R8
+	ANDQ         $-8, R8
+	ADDQ         8(AX), R8
+	MOVQ         (R8), R9
+	MOVBLZX      48(R9), R11
+	SHLXQ        R11, CX, DX
+	MULXQ        8(R9), R11, R10
+	SHLQ         $0x06, R10
+	ADDQ         (R9), R10
+	MOVBLZX      49(R9), R11
+	SHLXQ        R11, CX, CX
+	VPBROADCASTQ 40(R9), Y0
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPXOR        Y1, Y1, Y1
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, BX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, BX
+	VPBROADCASTQ 32(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	ANDNL        DX, BX, DX
+	BTSL         $0x08, BX
+	TZCNTL       BX, BX
+	TZCNTL       DX, DX
+	JCS          avx2_probe
+
+avx2_found:
+	VZEROUPPER
+	MOVQ    (R10)(DX*8), R12
+	XORQ    R12, CX
+	CMPQ    CX, 24(R9)
+	JCC     other
+	CMPQ    R9, (R8)
+	JNE     other
+	MOVBLZX 50(R9), R11
+	BZHIQ   R11, R12, DX
+	MOVBLZX 50(R9), R11
+	SHRXQ   R11, R12, R12
+	ORB     51(R9), R12
+	MOVB    R12, gotTag+28(FP)
+	MOVL    DX, ref+24(FP)
+	RET
+
+avx2_probe:
+	CMPB 52(R9), $0x00
+	JNE  avx2_other
+	CMPL BX, $0x08
+	JNE  avx2_absent
+	MOVL $0x0000000e, R14
+
+avx2_next:
+	ADDQ         24(R9), CX
+	MOVQ         R10, R11
+	ADDQ         $0x40, R10
+	CMPQ         R11, 16(R9)
+	CMOVQEQ      (R9), R10
+	VPBROADCASTQ 40(R9), Y0
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPXOR        Y1, Y1, Y1
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, BX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, BX
+	VPBROADCASTQ 32(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	ANDNL        DX, BX, DX
+	BTSL         $0x08, BX
+	TZCNTL       BX, BX
+	TZCNTL       DX, DX
+	JCC          avx2_found
+	CMPL         BX, $0x08
+	JNE          avx2_absent
+	DECL         R14
+	JNZ          avx2_next
+
+avx2_other:
+	VZEROUPPER
+	JMP other
+
+avx2_absent:
+	VZEROUPPER
+	CMPL     BX, $0x07
+	JEQ      other
+	MOVL     next+16(FP), SI
+	TESTL    SI, SI
+	JLE      other
+	CMPQ     SI, 40(R9)
+	JHI      other
+	MOVQ     ptr+8(FP), R12
+	TESTQ    R12, R12
+	JZ       other
+	MOVBLZX  tag+20(FP), R12
+	MOVBLZX  51(R9), R11
+	ANDNL    R12, R11, R12
+	MOVBLZX  50(R9), R11
+	SHLXQ    R11, R12, R12
+	ORQ      CX, R12
+	ORQ      SI, R12
+	XORL     AX, AX
+	LOCK
+	CMPXCHGQ R12, (R10)(BX*8)
+	JNE      other
+	CMPQ     R9, (R8)
+	JNE      other
+	MOVB     tag+20(FP), R12
+	ORB      51(R9), R12
+	MOVB     R12, gotTag+28(FP)
+	MOVL     SI, ref+24(FP)
+	RET
+
+other:
+	MOVL $0x00000000, ref+24(FP)
+	RET
+
+// func encounterKernel(x *byte, ptr uint64, tag uint8, next int32, record *uint64, low uint64) (ref int32)
+// Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI, BMI2, CMOV
+TEXT ·encounterKernel(SB), NOSPLIT, $0-44
+	CMPB          ·kernelUsed+0(SB), $0x02
+	JNE           not_avx512
+	MOVQ          x+0(FP), AX
+	MOVQ          ptr+8(FP), CX
+	MOVQ          $0x0000800000000000, DX
+	ADDQ          CX, DX
+	SHRQ          $0x30, DX
+	JNZ           other
+	IMULQ         (AX), CX
+	MOVQ          24(AX), R11
+	SHRXQ         R11, CX, R8
+	ANDQ          $-8, R8
+	ADDQ          8(AX), R8
+	MOVQ          (R8), R9
+	MOVBLZX       48(R9), R11
+	SHLXQ         R11, CX, DX
+	MULXQ         8(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          (R9), R10
+	MOVBLZX       49(R9), R11
+	SHLXQ         R11, CX, CX
+	VMOVDQU64     (R10), Z16
+	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPBROADCASTQ  CX, Z25
+	VPXORQ        (R10), Z25, Z25
+	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	KMOVB         K2, BX
+	NOTL          BX
+	TZCNTL        BX, BX
+	KMOVB         K1, DX
+	TZCNTL        DX, DX
+	JCS           avx512_probe
+
+avx512_found:
+	MOVQ    (R10)(DX*8), R12
+	XORQ    R12, CX
+	CMPQ    CX, 24(R9)
+	JCC     other
+	CMPQ    R9, (R8)
+	JNE     other
+	MOVBLZX 50(R9), R11
+	BZHIQ   R11, R12, DX
+	MOVBLZX 50(R9), R11
+	SHRXQ   R11, R12, R12
+	ORB     51(R9), R12
+	CMPB    R12, tag+16(FP)
+	JNE     other
+	MOVL    DX, ref+40(FP)
+	RET
+
+avx512_probe:
+	CMPB 52(R9), $0x00
+	JNE  avx512_other
+	CMPL BX, $0x08
+	JNE  avx512_absent
+	MOVL $0x0000000e, R14
+
+avx512_next:
+	ADDQ          24(R9), CX
+	MOVQ          R10, R11
+	ADDQ          $0x40, R10
+	CMPQ          R11, 16(R9)
+	CMOVQEQ       (R9), R10
+	VMOVDQU64     (R10), Z16
+	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPBROADCASTQ  CX, Z25
+	VPXORQ        (R10), Z25, Z25
+	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	KMOVB         K2, BX
+	NOTL          BX
+	TZCNTL        BX, BX
+	KMOVB         K1, DX
+	TZCNTL        DX, DX
+	JCC           avx512_found
+	CMPL          BX, $0x08
+	JNE           avx512_absent
+	DECL          R14
+	JNZ           avx512_next
+
+avx512_other:
+	JMP other
+
+avx512_absent:
+	CMPL     BX, $0x07
+	JEQ      other
+	MOVL     next+20(FP), SI
+	TESTL    SI, SI
+	JLE      other
+	CMPQ     SI, 40(R9)
+	JHI      other
+	MOVQ     ptr+8(FP), R12
+	TESTQ    R12, R12
+	JZ       other
+	SHLQ     $0x10, R12
+	ORQ      low+32(FP), R12
+	MOVQ     record+24(FP), DX
+	MOVQ     R12, (DX)
+	MOVBLZX  tag+16(FP), R12
+	MOVBLZX  51(R9), R11
+	ANDNL    R12, R11, R12
+	MOVBLZX  50(R9), R11
+	SHLXQ    R11, R12, R12
+	ORQ      CX, R12
+	ORQ      SI, R12
+	XORL     AX, AX
+	LOCK
+	CMPXCHGQ R12, (R10)(BX*8)
+	JNE      other
+	CMPQ     R9, (R8)
+	JNE      other
+	MOVL     SI, ref+40(FP)
+	RET
+
+not_avx512:
+	CMPB         ·kernelUsed+0(SB), $0x01
+	JNE          other
+	MOVQ         x+0(FP), AX
+	MOVQ         ptr+8(FP), CX
+	MOVQ         $0x0000800000000000, DX
+	ADDQ         CX, DX
+	SHRQ         $0x30, DX
+	JNZ          other
+	IMULQ        (AX), CX
+	MOVQ         24(AX), R11
+	SHRXQ        R11, CX, R8
+	ANDQ         $-8, R8
+	ADDQ         8(AX), R8
+	MOVQ         (R8), R9
+	MOVBLZX      48(R9), R11
+	SHLXQ        R11, CX, DX
+	MULXQ        8(R9), R11, R10
+	SHLQ         $0x06, R10
+	ADDQ         (R9), R10
+	MOVBLZX      49(R9), R11
+	SHLXQ        R11, CX, CX
+	VPBROADCASTQ 40(R9), Y0
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPXOR        Y1, Y1, Y1
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, BX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, BX
+	VPBROADCASTQ 32(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	ANDNL        DX, BX, DX
+	BTSL         $0x08, BX
+	TZCNTL       BX, BX
+	TZCNTL       DX, DX
+	JCS          avx2_probe
+
+avx2_found:
+	VZEROUPPER
+	MOVQ    (R10)(DX*8), R12
+	XORQ    R12, CX
+	CMPQ    CX, 24(R9)
+	JCC     other
+	CMPQ    R9, (R8)
+	JNE     other
+	MOVBLZX 50(R9), R11
+	BZHIQ   R11, R12, DX
+	MOVBLZX 50(R9), R11
+	SHRXQ   R11, R12, R12
+	ORB     51(R9), R12
+	CMPB    R12, tag+16(FP)
+	JNE     other
+	MOVL    DX, ref+40(FP)
+	RET
+
+avx2_probe:
+	CMPB 52(R9), $0x00
+	JNE  avx2_other
+	CMPL BX, $0x08
+	JNE  avx2_absent
+	MOVL $0x0000000e, R14
+
+avx2_next:
+	ADDQ         24(R9), CX
+	MOVQ         R10, R11
+	ADDQ         $0x40, R10
+	CMPQ         R11, 16(R9)
+	CMOVQEQ      (R9), R10
+	VPBROADCASTQ 40(R9), Y0
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPXOR        Y1, Y1, Y1
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, BX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, BX
+	VPBROADCASTQ 32(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	ANDNL        DX, BX, DX
+	BTSL         $0x08, BX
+	TZCNTL       BX, BX
+	TZCNTL       DX, DX
+	JCC          avx2_found
+	CMPL         BX, $0x08
+	JNE          avx2_absent
+	DECL         R14
+	JNZ          avx2_next
+
+avx2_other:
+	VZEROUPPER
+	JMP other
+
+avx2_absent:
+	VZEROUPPER
+	CMPL     BX, $0x07
+	JEQ      other
+	MOVL     next+20(FP), SI
+	TESTL    SI, SI
+	JLE      other
+	CMPQ     SI, 40(R9)
+	JHI      other
+	MOVQ     ptr+8(FP), R12
+	TESTQ    R12, R12
+	JZ       other
+	SHLQ     $0x10, R12
+	ORQ      low+32(FP), R12
+	MOVQ     record+24(FP), DX
+	MOVQ     R12, (DX)
+	MOVBLZX  tag+16(FP), R12
+	MOVBLZX  51(R9), R11
+	ANDNL    R12, R11, R12
+	MOVBLZX  50(R9), R11
+	SHLXQ    R11, R12, R12
+	ORQ      CX, R12
+	ORQ      SI, R12
+	XORL     AX, AX
+	LOCK
+	CMPXCHGQ R12, (R10)(BX*8)
+	JNE      other
+	CMPQ     R9, (R8)
+	JNE      other
+	MOVL     SI, ref+40(FP)
+	RET
+
+other:
+	MOVL $0x00000000, ref+40(FP)
+	RET
+
+// func encounterBatchAVX512(x *byte, ptrs *uint64, refs *int32, n int, tag uint8, next int32, limit uint32, records *uint64, low uint64) (done int, after int32, crowded bool)
+// Requires: AVX, AVX512DQ, AVX512F, BMI, BMI2, CMOV, MMX+
+TEXT ·encounterBatchAVX512(SB), $2056-77
+	MOVQ         records+48(FP), R12
+	MOVQ         R12, 2048(SP)
+	MOVQ         x+0(FP), AX
+	MOVQ         refs+16(FP), DI
+	MOVL         next+36(FP), SI
+	XORL         R13, R13
+	XORL         R15, R15
+	VPBROADCASTQ (AX), Z17
+	VPBROADCASTQ 8(AX), Z18
+	VPBROADCASTQ 16(AX), Z19
+	VMOVQ        24(AX), X20
+	MOVQ         $-8, DX
+	VPBROADCASTQ DX, Z21
+	MOVQ         $0x0000800000000000, DX
+	VPBROADCASTQ DX, Z22
+
+more:
+	CMPQ  R13, n+24(FP)
+	JGE   each
+	MOVQ  R13, AX
+	ANDQ  $+63, AX
+	MOVL  $0x000000ff, DX
+	MOVQ  n+24(FP), CX
+	SUBQ  R13, CX
+	CMPQ  CX, $0x08
+	JGE   whole
+	BZHIL CX, DX, DX
+
+whole:
+	KMOVB       DX, K2
+	MOVQ        ptrs+8(FP), CX
+	VMOVDQU64.Z (CX)(R13*8), K2, Z23
+	PREFETCHT0  1024(CX)(R13*8)
+	PREFETCHT0  512(DI)(R13*4)
+	VPADDQ      Z22, Z23, Z24
+	VPSRLQ      $0x30, Z24, Z24
+	VPTESTMQ    Z24, Z24, K3
+	VPMULLQ     Z17, Z23, Z23
+	VMOVDQU64   Z23, (SP)(AX*8)
+	VPSRLQ      X20, Z23, Z23
+	VPANDQ      Z21, Z23, Z23
+	VPADDQ      Z18, Z23, Z23
+	VMOVDQA64   Z19, K3, Z23
+	VMOVDQU64   Z23, 512(SP)(AX*8)
+	MOVQ        512(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1024(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, (SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1536(SP)(AX*8)
+	MOVQ        520(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1032(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 8(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1544(SP)(AX*8)
+	MOVQ        528(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1040(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 16(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1552(SP)(AX*8)
+	MOVQ        536(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1048(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 24(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1560(SP)(AX*8)
+	MOVQ        544(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1056(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 32(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1568(SP)(AX*8)
+	MOVQ        552(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1064(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 40(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1576(SP)(AX*8)
+	MOVQ        560(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1072(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 48(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1584(SP)(AX*8)
+	MOVQ        568(SP)(AX*8), R8
+	MOVQ        (R8), R9
+	MOVQ        R9, 1080(SP)(AX*8)
+	MOVBLZX     48(R9), R11
+	SHLXQ       R11, 56(SP)(AX*8), DX
+	MULXQ       8(R9), R11, R10
+	SHLQ        $0x06, R10
+	ADDQ        (R9), R10
+	PREFETCHT0  (R10)
+	MOVQ        R10, 1592(SP)(AX*8)
+	ADDQ        $0x08, R13
+	MOVQ        R13, DX
+	SUBQ        R15, DX
+	CMPQ        DX, $+64
+	JLT         more
+
+each:
+	MOVQ          R15, AX
+	ANDQ          $+63, AX
+	MOVQ          1024(SP)(AX*8), R9
+	MOVQ          1536(SP)(AX*8), R10
+	MOVBLZX       49(R9), R11
+	SHLXQ         R11, (SP)(AX*8), CX
+	VMOVDQU64     (R10), Z16
+	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPBROADCASTQ  CX, Z25
+	VPXORQ        (R10), Z25, Z25
+	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	KMOVB         K2, BX
+	NOTL          BX
+	TZCNTL        BX, BX
+	KMOVB         K1, DX
+	TZCNTL        DX, DX
+	JCS           probe
+
+found:
+	MOVQ    (R10)(DX*8), R12
+	XORQ    R12, CX
+	CMPQ    CX, 24(R9)
+	JCC     other
+	MOVQ    512(SP)(AX*8), R8
+	CMPQ    R9, (R8)
+	JNE     other
+	MOVBLZX 50(R9), R11
+	BZHIQ   R11, R12, DX
+	CMPQ    2048(SP), $0x00
+	JEQ     known
+	MOVBLZX 50(R9), R11
+	SHRXQ   R11, R12, R12
+	ORB     51(R9), R12
+	CMPB    R12, tag+32(FP)
+	JNE     other
+
+known:
+	MOVL DX, (DI)(R15*4)
+	INCQ R15
+
+done:
+	CMPQ  R15, n+24(FP)
+	JGE   other
+	TESTQ $+7, R15
+	JNZ   each
+	JMP   more
+
+probe:
+	CMPB 52(R9), $0x00
+	JNE  other
+	CMPL BX, $0x08
+	JNE  absent
+	MOVL $0x0000000e, R14
+
+next:
+	ADDQ          24(R9), CX
+	MOVQ          R10, R11
+	ADDQ          $0x40, R10
+	CMPQ          R11, 16(R9)
+	CMOVQEQ       (R9), R10
+	VMOVDQU64     (R10), Z16
+	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPBROADCASTQ  CX, Z25
+	VPXORQ        (R10), Z25, Z25
+	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	KMOVB         K2, BX
+	NOTL          BX
+	TZCNTL        BX, BX
+	KMOVB         K1, DX
+	TZCNTL        DX, DX
+	JCC           found
+	CMPL          BX, $0x08
+	JNE           absent
+	DECL          R14
+	JNZ           next
+	JMP           other
+
+absent:
+	CMPL  SI, limit+40(FP)
+	JEQ   other
+	CMPQ  SI, 40(R9)
+	JHI   other
+	MOVQ  ptrs+8(FP), R12
+	MOVQ  (R12)(R15*8), R12
+	TESTQ R12, R12
+	JZ    other
+	MOVQ  2048(SP), DX
+	TESTQ DX, DX
+	JZ    recorded
+	SHLQ  $0x10, R12
+	ORQ   low+56(FP), R12
+	MOVQ  R12, (DX)
+
+recorded:
+	MOVQ     512(SP)(AX*8), R8
+	MOVBLZX  tag+32(FP), R12
+	MOVBLZX  51(R9), R11
+	ANDNL    R12, R11, R12
+	MOVBLZX  50(R9), R11
+	SHLXQ    R11, R12, R12
+	ORQ      CX, R12
+	ORQ      SI, R12
+	XORL     AX, AX
+	LOCK
+	CMPXCHGQ R12, (R10)(BX*8)
+	JNE      other
+	CMPQ     R9, (R8)
+	JNE      other
+	MOVL     SI, (DI)(R15*4)
+	INCQ     R15
+	INCL     SI
+	CMPQ     2048(SP), $0x00
+	JEQ      inserted
+	ADDQ     $0x08, 2048(SP)
+
+inserted:
+	CMPL  BX, $0x07
+	JNE   done
+	MOVL  $0x00000001, R11
+	LOCK
+	XADDQ R11, 256(R9)
+	INCQ  R11
+	CMPQ  R11, 216(R9)
+	JLT   done
+	MOVB  $0x01, crowded+76(FP)
+	JMP   end
+
+other:
+	MOVB $0x00, crowded+76(FP)
+
+end:
+	MOVQ R15, done+64(FP)
+	MOVL SI, after+72(FP)
+	RET
+
+// func encounterBatchAVX2(x *byte, ptrs *uint64, refs *int32, n int, tag uint8, next int32, limit uint32, records *uint64, low uint64) (done int, after int32, crowded bool)
+// Requires: AVX, AVX2, BMI, BMI2, CMOV, MMX+
+TEXT ·encounterBatchAVX2(SB), $2056-77
+	MOVQ records+48(FP), R12
+	MOVQ R12, 2048(SP)
+	MOVQ x+0(FP), AX
+	MOVQ refs+16(FP), DI
+	MOVL next+36(FP), SI
+	XORL R13, R13
+	XORL R15, R15
+
+more:
+	CMPQ       R13, n+24(FP)
+	JGE        each
+	MOVQ       R13, AX
+	ANDQ       $+63, AX
+	MOVQ       ptrs+8(FP), R12
+	PREFETCHT0 1024(R12)(R13*8)
+	PREFETCHT0 512(DI)(R13*4)
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, (SP)(AX*8)
+	MOVQ       R8, 512(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1024(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1536(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 8(SP)(AX*8)
+	MOVQ       R8, 520(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1032(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1544(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 16(SP)(AX*8)
+	MOVQ       R8, 528(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1040(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1552(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 24(SP)(AX*8)
+	MOVQ       R8, 536(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1048(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1560(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 32(SP)(AX*8)
+	MOVQ       R8, 544(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1056(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1568(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 40(SP)(AX*8)
+	MOVQ       R8, 552(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1064(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1576(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 48(SP)(AX*8)
+	MOVQ       R8, 560(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1072(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1584(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+	MOVQ       ptrs+8(FP), R12
+	MOVQ       (R12)(R13*8), R12
+	MOVQ       x+0(FP), R10
+	MOVQ       R12, CX
+	IMULQ      (R10), CX
+	MOVQ       24(R10), R11
+	SHRXQ      R11, CX, R8
+	ANDQ       $-8, R8
+	ADDQ       8(R10), R8
+	MOVQ       $0x0000800000000000, DX
+	ADDQ       R12, DX
+	SHRQ       $0x30, DX
+	CMOVQNE    16(R10), R8
+	MOVQ       CX, 56(SP)(AX*8)
+	MOVQ       R8, 568(SP)(AX*8)
+	MOVQ       (R8), R9
+	MOVQ       R9, 1080(SP)(AX*8)
+	MOVBLZX    48(R9), R11
+	SHLXQ      R11, CX, DX
+	MULXQ      8(R9), R11, R10
+	SHLQ       $0x06, R10
+	ADDQ       (R9), R10
+	PREFETCHT0 (R10)
+	MOVQ       R10, 1592(SP)(AX*8)
+	INCQ       R13
+	CMPQ       R13, n+24(FP)
+	JGE        hashed
+
+hashed:
+	MOVQ R13, DX
+	SUBQ R15, DX
+	CMPQ DX, $+64
+	JLT  more
+
+each:
+	MOVQ         R15, AX
+	ANDQ         $+63, AX
+	MOVQ         1024(SP)(AX*8), R9
+	MOVQ         1536(SP)(AX*8), R10
+	MOVBLZX      49(R9), R11
+	SHLXQ        R11, (SP)(AX*8), CX
+	VPBROADCASTQ 40(R9), Y0
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPXOR        Y1, Y1, Y1
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, BX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, BX
+	VPBROADCASTQ 32(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	ANDNL        DX, BX, DX
+	BTSL         $0x08, BX
+	TZCNTL       BX, BX
+	TZCNTL       DX, DX
+	JCS          probe
+
+found:
+	MOVQ    (R10)(DX*8), R12
+	XORQ    R12, CX
+	CMPQ    CX, 24(R9)
+	JCC     other
+	MOVQ    512(SP)(AX*8), R8
+	CMPQ    R9, (R8)
+	JNE     other
+	MOVBLZX 50(R9), R11
+	BZHIQ   R11, R12, DX
+	CMPQ    2048(SP), $0x00
+	JEQ     known
+	MOVBLZX 50(R9), R11
+	SHRXQ   R11, R12, R12
+	ORB     51(R9), R12
+	CMPB    R12, tag+32(FP)
+	JNE     other
+
+known:
+	MOVL DX, (DI)(R15*4)
+	INCQ R15
+
+done:
+	CMPQ  R15, n+24(FP)
+	JGE   other
+	TESTQ $+7, R15
+	JNZ   each
+	JMP   more
+
+probe:
+	CMPB 52(R9), $0x00
+	JNE  other
+	CMPL BX, $0x08
+	JNE  absent
+	MOVL $0x0000000e, R14
+
+next:
+	ADDQ         24(R9), CX
+	MOVQ         R10, R11
+	ADDQ         $0x40, R10
+	CMPQ         R11, 16(R9)
+	CMOVQEQ      (R9), R10
+	VPBROADCASTQ 40(R9), Y0
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPXOR        Y1, Y1, Y1
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, BX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, BX
+	VPBROADCASTQ 32(R9), Y0
+	VMOVQ        CX, X1
+	VPBROADCASTQ X1, Y1
+	VPAND        (R10), Y0, Y2
+	VPAND        32(R10), Y0, Y3
+	VPCMPEQQ     Y1, Y2, Y2
+	VPCMPEQQ     Y1, Y3, Y3
+	VMOVMSKPD    Y2, DX
+	VMOVMSKPD    Y3, R11
+	SHLL         $0x04, R11
+	ORL          R11, DX
+	ANDNL        DX, BX, DX
+	BTSL         $0x08, BX
+	TZCNTL       BX, BX
+	TZCNTL       DX, DX
+	JCC          found
+	CMPL         BX, $0x08
+	JNE          absent
+	DECL         R14
+	JNZ          next
+	JMP          other
+
+absent:
+	CMPL  SI, limit+40(FP)
+	JEQ   other
+	CMPQ  SI, 40(R9)
+	JHI   other
+	MOVQ  ptrs+8(FP), R12
+	MOVQ  (R12)(R15*8), R12
+	TESTQ R12, R12
+	JZ    other
+	MOVQ  2048(SP), DX
+	TESTQ DX, DX
+	JZ    recorded
+	SHLQ  $0x10, R12
+	ORQ   low+56(FP), R12
+	MOVQ  R12, (DX)
+
+recorded:
+	MOVQ     512(SP)(AX*8), R8
+	MOVBLZX  tag+32(FP), R12
+	MOVBLZX  51(R9), R11
+	ANDNL    R12, R11, R12
+	MOVBLZX  50(R9), R11
+	SHLXQ    R11, R12, R12
+	ORQ      CX, R12
+	ORQ      SI, R12
+	XORL     AX, AX
+	LOCK
+	CMPXCHGQ R12, (R10)(BX*8)
+	JNE      other
+	CMPQ     R9, (R8)
+	JNE      other
+	MOVL     SI, (DI)(R15*4)
+	INCQ     R15
+	INCL     SI
+	CMPQ     2048(SP), $0x00
+	JEQ      inserted
+	ADDQ     $0x08, 2048(SP)
+
+inserted:
+	CMPL  BX, $0x07
+	JNE   done
+	MOVL  $0x00000001, R11
+	LOCK
+	XADDQ R11, 256(R9)
+	INCQ  R11
+	CMPQ  R11, 216(R9)
+	JLT   done
+	MOVB  $0x01, crowded+76(FP)
+	JMP   end
+
+other:
+	MOVB $0x00, crowded+76(FP)
+
+end:
+	VZEROUPPER
+	MOVQ R15, done+64(FP)
+	MOVL SI, after+72(FP)
+	RET

@@ -64,6 +64,8 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refBits)-50]
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.tagFill)-51]
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.mixed)-52]
+	_ = [1]struct{}{}[unsafe.Offsetof(table{}.fullLimit)-216]
+	_ = [1]struct{}{}[unsafe.Offsetof(table{}.full)-256]
 )
 
 // dirEntryLog is log2 of the size of a dirEntry.

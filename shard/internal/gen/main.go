@@ -60,6 +60,10 @@ func main() {
 	single()
 	batch("lookupBatchAVX512", avx512{}, hashAVX512{})
 	batch("lookupBatchAVX2", avx2{}, hashBMI{})
+	encounterSingle("insertKernel", false)
+	encounterSingle("encounterKernel", true)
+	encounterBatch("encounterBatchAVX512", avx512{}, hashAVX512{})
+	encounterBatch("encounterBatchAVX2", avx2{}, hashBMI{})
 	Generate()
 }
 
@@ -73,21 +77,24 @@ const (
 	entryTab  = 0
 	entrySize = 8
 
-	tableBase     = 0
-	tableGroups   = 8
-	tableLast     = 16
-	tableStep     = 24
-	tableStepMask = 32
-	tableRefMask  = 40
-	tableDepth    = 48
-	tableKeyShift = 49
-	tableRefBits  = 50
-	tableTagFill  = 51
-	tableMixed    = 52
+	tableBase      = 0
+	tableGroups    = 8
+	tableLast      = 16
+	tableStep      = 24
+	tableStepMask  = 32
+	tableRefMask   = 40
+	tableDepth     = 48
+	tableKeyShift  = 49
+	tableRefBits   = 50
+	tableTagFill   = 51
+	tableMixed     = 52
+	tableFullLimit = 216
+	tableFull      = 256
 
 	groupSize    = 64
 	groupSizeLog = 6
 	lastSlot     = 56
+	groupSlots   = 8
 
 	kernelAVX2   = 1
 	kernelAVX512 = 2
@@ -126,12 +133,15 @@ func symbol(name string) Mem { return NewDataAddr(Symbol{Name: "·" + name}, 0) 
 type comparer interface {
 	// match sets slot to the number of the first one that matches, or the carry flag.
 	match()
+	// search does so for those that hold entries, and sets free to the number of the first
+	// one that holds none, 8 if all do. It loads the group twice.
+	search()
 	// done ends the use of vector registers.
 	done()
 }
 
 // avx512 compares eight words at once. Registers from 16 on are those whose use costs
-// the code after it nothing, without a VZEROUPPER.
+// the code after it nothing, without a VZEROUPPER; 17 to 24 are those of hashAVX512.
 type avx512 struct{}
 
 func (avx512) match() {
@@ -143,12 +153,31 @@ func (avx512) match() {
 	TZCNTL(slot.As32(), slot.As32())
 }
 
+func (avx512) search() {
+	VMOVDQU64(field(group, 0), reg.Z16)
+	VPTESTMQ_BCST(field(table, tableRefMask), reg.Z16, reg.K2)
+	VPBROADCASTQ(key, reg.Z25)
+	VPXORQ(field(group, 0), reg.Z25, reg.Z25)
+	VPCMPUQ_BCST(Imm(1), field(table, tableStep), reg.Z25, reg.K2, reg.K1)
+	KMOVB(reg.K2, free.As32())
+	NOTL(free.As32())
+	TZCNTL(free.As32(), free.As32())
+	KMOVB(reg.K1, slot.As32())
+	TZCNTL(slot.As32(), slot.As32())
+}
+
 func (avx512) done() {}
 
 // avx2 compares twice four words.
 type avx2 struct{}
 
 func (avx2) match() {
+	avx2Compare()
+	TZCNTL(slot.As32(), slot.As32())
+}
+
+// avx2Compare sets a bit of slot for each slot that matches.
+func avx2Compare() {
 	VPBROADCASTQ(field(table, tableStepMask), reg.Y0)
 	VMOVQ(key, reg.X1)
 	VPBROADCASTQ(reg.X1, reg.Y1)
@@ -157,10 +186,30 @@ func (avx2) match() {
 	VPAND(field(group, 32), reg.Y0, reg.Y3)
 	VPCMPEQQ(reg.Y1, reg.Y2, reg.Y2)
 	VPCMPEQQ(reg.Y1, reg.Y3, reg.Y3)
-	VMOVMSKPD(reg.Y2, slot.As32())
+	avx2Bits(slot)
+}
+
+// avx2Bits sets to to a bit for each slot, of the results of two comparisons.
+func avx2Bits(to reg.GPPhysical) {
+	VMOVMSKPD(reg.Y2, to.As32())
 	VMOVMSKPD(reg.Y3, shift.As32())
 	SHLL(Imm(4), shift.As32())
-	ORL(shift.As32(), slot.As32())
+	ORL(shift.As32(), to.As32())
+}
+
+func (avx2) search() {
+	VPBROADCASTQ(field(table, tableRefMask), reg.Y0)
+	VPAND(field(group, 0), reg.Y0, reg.Y2)
+	VPAND(field(group, 32), reg.Y0, reg.Y3)
+	VPXOR(reg.Y1, reg.Y1, reg.Y1)
+	VPCMPEQQ(reg.Y1, reg.Y2, reg.Y2)
+	VPCMPEQQ(reg.Y1, reg.Y3, reg.Y3)
+	avx2Bits(free)
+	avx2Compare()
+	// Same as: slot &^= free
+	ANDNL(slot.As32(), free.As32(), slot.As32())
+	BTSL(Imm(groupSlots), free.As32())
+	TZCNTL(free.As32(), free.As32())
 	TZCNTL(slot.As32(), slot.As32())
 }
 
@@ -222,26 +271,7 @@ func single() {
 }
 
 func singleWith(p string, c comparer) {
-	index := reg.RAX
-	Load(Param("x"), index)
-	Load(Param("ptr"), key)
-	// Same as: canonical(ptr)
-	MOVQ(U64(1<<47), slot)
-	ADDQ(key, slot)
-	SHRQ(Imm(48), slot)
-	JNZ(LabelRef("other"))
-
-	IMULQ(field(index, indexMul), key)
-	MOVQ(field(index, indexShift), shift)
-	SHRXQ(shift, key, entry)
-	ANDQ(I8(-entrySize), entry)
-	ADDQ(field(index, indexDir), entry)
-	// Ordering: pairs with the Store in publish, as in lookupGo.
-	MOVQ(field(entry, entryTab), table)
-	locate(key)
-	MOVBLZX(field(table, tableKeyShift), shift.As32())
-	SHLXQ(shift, key, key)
-
+	hashSingle("other")
 	c.match()
 	JCS(LabelRef(p + "_probe"))
 	Label(p + "_found")
@@ -268,6 +298,30 @@ func singleWith(p string, c comparer) {
 	Label(p + "_left")
 	c.done()
 	leave()
+}
+
+// hashSingle sets entry, table, group and key for the address ptr, and goes to other if that
+// is not canonical.
+func hashSingle(other string) {
+	index := reg.RAX
+	Load(Param("x"), index)
+	Load(Param("ptr"), key)
+	// Same as: canonical(ptr)
+	MOVQ(U64(1<<47), slot)
+	ADDQ(key, slot)
+	SHRQ(Imm(48), slot)
+	JNZ(LabelRef(other))
+
+	IMULQ(field(index, indexMul), key)
+	MOVQ(field(index, indexShift), shift)
+	SHRXQ(shift, key, entry)
+	ANDQ(I8(-entrySize), entry)
+	ADDQ(field(index, indexDir), entry)
+	// Ordering: pairs with the Store in publish, as in lookupGo.
+	MOVQ(field(entry, entryTab), table)
+	locate(key)
+	MOVBLZX(field(table, tableKeyShift), shift.As32())
+	SHLXQ(shift, key, key)
 }
 
 // locate sets group to the home of hash.
@@ -473,7 +527,8 @@ func batch(name string, c comparer, h hasher) {
 		p := fmt.Sprintf("lane%d", lane)
 		next := LabelRef(fmt.Sprintf("lane%d", lane+1))
 		Label(p)
-		begin(b, c, lane)
+		begin(b, lane)
+		c.match()
 		JCS(LabelRef(p + "_absent"))
 		load(p + "_pending")
 		recheckOf(b, lane, p+"_pending")
@@ -530,7 +585,8 @@ func batch(name string, c comparer, h hasher) {
 	MOVQ(slot, lane)
 	ADDQ(slot, at)
 	ADDQ(slot, second)
-	begin(b, c, 0)
+	begin(b, 0)
+	c.match()
 	JCS(LabelRef("probe"))
 	Label("found")
 	load("other")
@@ -570,13 +626,12 @@ func batch(name string, c comparer, h hasher) {
 	JMP(LabelRef("done"))
 }
 
-// begin looks for a match in the home of a lane.
-func begin(b between, c comparer, lane int) {
+// begin sets table, group and key to those of a lane.
+func begin(b between, lane int) {
 	MOVQ(b.tables.Offset(8*lane).Idx(at, 8), table)
 	MOVQ(b.groups.Offset(8*lane).Idx(at, 8), group)
 	MOVBLZX(field(table, tableKeyShift), shift.As32())
 	SHLXQ(shift, b.hashes.Offset(8*lane).Idx(at, 8), key)
-	c.match()
 }
 
 // recheckOf is recheck for a lane.
