@@ -5,6 +5,8 @@
 //
 //   - A target (package target) is a table that gives each address one objref, or a bare
 //     counter that counts the users of objrefs.
+//   - A bound (the target floor) is no table: it does less than any table must, and finds
+//     nothing.
 //   - A strategy (package refcount) is a way of counting users. A target that can count
 //     in several ways has an entrant for each strategy asked for.
 //   - A profile is a described, seeded, reproducible workload: [Profile].
@@ -66,7 +68,8 @@
 //     decrements, too; there each death is told once, and none while nothing was
 //     decremented; the warm-up checks, too, that none is told before all decrements
 //     of its object have begun. A target that fails is reported as failed, has no
-//     times, and takes no part in later rounds of the cell.
+//     times, and takes no part in later rounds of the cell. A bound cannot be verified;
+//     tables and reports mark it.
 //   - What was measured before an interruption is in the report.
 //
 // # Statistics

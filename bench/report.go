@@ -52,6 +52,9 @@ type Result struct {
 	NsPerOp        *Interval `json:"ns_per_op"`
 	BytesPerObject *float64  `json:"bytes_per_object"`
 
+	// NoTable says that it finds nothing, as a bound does: it cannot be verified.
+	NoTable bool `json:"no_table,omitempty"`
+
 	// Verified says that all its trials were right.
 	Verified bool   `json:"verified"`
 	Error    string `json:"error,omitempty"` // why not
@@ -122,7 +125,7 @@ func (res *Result) add(o Outcome) {
 	res.sampleBytes = append(res.sampleBytes, float64(o.Bytes)/float64(res.Distinct))
 	b, _ := summarize(res.sampleBytes)
 	res.BytesPerObject = &b.Median
-	res.Verified = true
+	res.Verified = !res.NoTable
 }
 
 // fail records that the target was wrong. What it measured before is void.

@@ -20,7 +20,8 @@ type Config struct {
 	Profiles []Profile
 
 	// Targets are those that are compared; empty: all, without a word about counters
-	// where tables are measured, or the other way round.
+	// where tables are measured, or the other way round, or about what is no table where
+	// more than lookups is measured.
 	Targets []target.Spec
 
 	// Strategies are what targets that take one count users with; empty: see
@@ -147,7 +148,7 @@ func (c *Config) feasible() error {
 func (c *Config) entrants(in cell) (specs []target.Spec, out []Skipped) {
 	targets := c.Targets
 	if len(targets) == 0 {
-		targets = slices.DeleteFunc(target.All(), func(s target.Spec) bool { return s.Counts != in.profile.counts() })
+		targets = slices.DeleteFunc(target.All(), in.profile.beside)
 	}
 	met := map[string]bool{} // a target may be named by itself and by its strategy
 	for _, s := range targets {
@@ -222,7 +223,7 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	for i, s := range specs {
 		entrants[i] = entrant{spec: s, result: &Result{
 			Profile: c.profile.Name, Target: s.Name, Strategy: s.Strategy, Objects: c.objects, Threads: c.threads,
-			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables,
+			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables, NoTable: s.NoTable,
 		}}
 		r.report.Results = append(r.report.Results, entrants[i].result)
 	}

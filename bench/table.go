@@ -201,6 +201,8 @@ func (res *Result) row(reference *Result) table.Row {
 	switch {
 	case res.Error != "":
 		return append(row, "FAILED")
+	case res.NoTable:
+		return append(row, "no table")
 	case !res.Verified:
 		return append(row, "-")
 	default:

@@ -107,6 +107,9 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 	if size {
 		o.measure(t, before)
 	}
+	if spec.NoTable {
+		return o, nil
+	}
 	if err := v.verify(t); err != nil || !w.Profile.has(Drop) {
 		return o, err
 	}

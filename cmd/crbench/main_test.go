@@ -195,7 +195,7 @@ func TestRunLeavesOutSilently(t *testing.T) {
 		if code != exitOK || !strings.Contains(stdout, "counter/log") || !strings.Contains(stdout, "skipped: baseline: serves at most 1 thread") {
 			t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
 		}
-		for _, nature := range []string{"it only counts", "it does not count by objref"} {
+		for _, nature := range []string{"it only counts", "it does not count by objref", "it is no table"} {
 			if strings.Contains(stdout, nature) {
 				t.Errorf("says %q:\n%s", nature, stdout)
 			}
