@@ -44,6 +44,9 @@ type Config struct {
 	// longer; 0: none is skipped.
 	TrialLimit time.Duration
 
+	// Latency gives each target of a cell one more trial, in which every call is timed.
+	Latency bool
+
 	Command string // as reports quote it
 
 	// Progress is told what comes next, between trials; it may be nil.
@@ -63,6 +66,7 @@ type Progress struct {
 	Round, Rounds  int // from 0: the warm-up
 	Target         string
 	MakingWorkload bool // rather than doing a trial
+	Latency        bool // a trial that times every call, after all rounds
 	Elapsed        time.Duration
 }
 
@@ -83,6 +87,9 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			Schema: Schema, Command: c.Command, Seed: c.Seed, Against: c.Against, Trace: c.TraceName, Unit: Unit,
 			Env: machine.Read(), Results: []*Result{},
 		},
+	}
+	if c.Latency {
+		r.report.ClockNs = clockCost()
 	}
 	err := r.cells(ctx)
 	r.report.Env.StealPercent = r.watch.StealPercent()
@@ -243,6 +250,9 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			}
 		}
 		entrants = slices.DeleteFunc(entrants, func(e entrant) bool { return e.result.Error != "" || e.skipped })
+	}
+	if r.c.Latency {
+		return r.latencies(ctx, c, w, entrants, rng.Uint64())
 	}
 	return nil
 }

@@ -236,6 +236,9 @@ func TestReportJSON(t *testing.T) {
 				Profile: "lookup-hit", Target: "index", Objects: 1000, Threads: 1, Ops: 2000, Trials: 10,
 				NsPerOp: &bench.Interval{Median: 5.5, Low: 5, High: 6}, BytesPerObject: &bytesPerObject, Verified: true,
 				Distinct: 1000, Tables: 1, Interval: bench.Interval95, BytesSource: bench.BytesOwn, SamplesNs: []float64{5, 5.5, 6},
+				Latency: &bench.Latency{
+					OpsPerCall: 1, Calls: 2000, P50: 51, P90: 52, P99: 60, P999: 800, P9999: 9000, Max: 10_000, Elapsed: 123_456,
+				},
 			},
 			{
 				Profile: "lookup-hit", Target: "broken", Objects: 1000, Threads: 1, Ops: 2000,
@@ -250,6 +253,10 @@ func TestReportJSON(t *testing.T) {
 				Profile: "count-zipf", Target: "counter/atomic", Strategy: "atomic", Objects: 1000, Threads: 1, Ops: 8000,
 				Distinct: 1000, Tables: 1,
 			},
+		},
+		ClockNs: 29.5,
+		Controls: []bench.Control{
+			{Profile: "lookup-hit", Objects: 1000, Threads: 1, Latency: bench.Latency{OpsPerCall: 1, Calls: 2000, P50: 40, Max: 50}},
 		},
 		Skipped: []bench.Skipped{
 			{Profile: "lookup-hit", Target: "baseline", Objects: 1000, Threads: 2, Reason: "serves at most 1 thread"},

@@ -50,6 +50,11 @@ type phaseOps struct {
 	parts []part
 	whole int     // operations of a phase that the table does as a whole
 	users []int32 // of a Flush or Verdict, by objref - 1: what there is
+
+	// While a trial times every call of the phase: how many operations a call has, and
+	// the histograms by thread.
+	callOps    int
+	histograms []histogram
 }
 
 type part struct {

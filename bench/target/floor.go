@@ -17,6 +17,7 @@ var floor = Spec{
 	Name:    "floor",
 	Summary: "no table: reads one cache line for each lookup, of a memory as large as the index, and finds nothing",
 	New:     newFloor,
+	Batch:   true,
 	NoTable: true,
 }
 

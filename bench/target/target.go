@@ -151,6 +151,10 @@ type Spec struct {
 	// too long.
 	FixedSize bool
 
+	// Batch says that it takes a block as a whole: to it, that is one call, and to the
+	// others as many calls as there are operations.
+	Batch bool
+
 	// NoTable says that it stands beside the tables as a bound and finds nothing, so that
 	// it does lookups alone, and there is nothing to verify. In phases that are not timed
 	// its encounters do nothing.
