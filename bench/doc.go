@@ -5,6 +5,8 @@
 //
 //   - A target (package target) is a table that gives each address one objref, or a bare
 //     counter that counts the users of objrefs.
+//   - A bound (the target floor) is no table: it does less than any table must, and finds
+//     nothing.
 //   - A strategy (package refcount) is a way of counting users. A target that can count
 //     in several ways has an entrant for each strategy asked for.
 //   - A profile is a described, seeded, reproducible workload: [Profile].
@@ -66,8 +68,25 @@
 //     decrements, too; there each death is told once, and none while nothing was
 //     decremented; the warm-up checks, too, that none is told before all decrements
 //     of its object have begun. A target that fails is reported as failed, has no
-//     times, and takes no part in later rounds of the cell.
+//     times, and takes no part in later rounds of the cell. A bound cannot be verified;
+//     tables and reports mark it.
 //   - What was measured before an interruption is in the report.
+//
+// # Latencies
+//
+// A run that was asked for them gives each target of a cell one more trial, on one table,
+// in which every call of the timed phases is timed. A call is one operation. For targets
+// that take a block as a whole ([target.Spec]) it is a block, and in count-10k-tasks what
+// one task does. What the table does as a whole, as in audit or drop-all, is not among
+// them. The threads read the clock once between two calls, and each keeps a histogram
+// (HDR, 1 ns to 10 s, three digits; 200 KiB a thread, made and touched beforehand), which
+// are merged.
+//
+// A reading costs more than a fast operation. Reports say what it costs, and have a
+// control: as many calls on as many threads that do nothing. It shows what the machine
+// does to a thread, as when another takes its processor. That comes with time, and the
+// control takes less of it than a table does, so a pause is the table's if it is there
+// in every run. These trials are no part of ns/op.
 //
 // # Statistics
 //

@@ -3,6 +3,7 @@ package bench_test
 import (
 	"errors"
 	"sync"
+	"time"
 
 	"github.com/objhash/objhash/bench/target"
 )
@@ -49,11 +50,15 @@ const (
 	faultKind        fault = "records the wrong kind"
 	faultError       fault = "returns an error"
 	faultPanic       fault = "panics"
+	faultSlow        fault = "takes very long for an insert"
 	faultClose       fault = "fails to close"
 )
 
 // when is the operation at which a fault happens.
 const when = 700
+
+// slow is how long a slow operation takes.
+const slow = 5 * time.Millisecond
 
 var errPlanted = errors.New("planted error")
 
@@ -154,6 +159,9 @@ func (t *faulty) insert(p uint64, kind uint16) (int32, error) {
 	case t.is(faultNegativeRef, t.inserted):
 		return -5, nil
 	case t.is(faultSharedRef, t.inserted):
+	case t.is(faultSlow, t.inserted):
+		time.Sleep(slow)
+		t.last++
 	default:
 		t.last++
 	}

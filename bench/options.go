@@ -37,6 +37,7 @@ type RunOptions struct {
 	Against string // see Config
 
 	TrialLimit time.Duration // see Config
+	Latency    bool          // see Config
 	Command    string        // see Config
 }
 
@@ -82,7 +83,7 @@ func (r *Report) failure() error {
 }
 
 func (o RunOptions) config() (c Config, err error) {
-	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Command: o.Command}
+	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency, Command: o.Command}
 	if len(o.Profiles) == 0 {
 		o.Profiles = DefaultProfiles()
 	}
@@ -109,6 +110,9 @@ func (o RunOptions) config() (c Config, err error) {
 	}
 	if len(c.Threads) == 0 {
 		c.Threads = Threads(runtime.GOMAXPROCS(0))
+	}
+	if most := slices.Max(c.Threads); o.Latency && most > LatencyThreadsMax {
+		return c, fmt.Errorf("%w: latencies of %s; want at most %d", ErrChoice, plural(most, "thread"), LatencyThreadsMax)
 	}
 	if o.Trials < 1 || o.Trials > TrialsMax {
 		return c, fmt.Errorf("%w: %d trials; want 1 to %s", ErrChoice, o.Trials, grouped(TrialsMax))

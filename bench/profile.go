@@ -344,6 +344,11 @@ func (op Op) whole() bool { return op == Audit || op == Snapshot || op == Drop }
 // counts says whether the profile is one for counters alone.
 func (p *Profile) counts() bool { return p.has(Count) }
 
+// looksUp says whether lookups are all that is timed.
+func (p *Profile) looksUp() bool {
+	return !slices.ContainsFunc(p.Phases, func(ph Phase) bool { return ph.Timed && ph.Op != Lookup })
+}
+
 // restart says whether the profile is one of a restart.
 func (p *Profile) restart() bool { return p.has(Restore) }
 

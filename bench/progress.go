@@ -37,6 +37,8 @@ func (p Progress) what() string {
 	switch {
 	case p.MakingWorkload:
 		return "making the workload"
+	case p.Latency:
+		return p.Target + ", every call timed"
 	case p.Round < warmups:
 		return p.Target + ", warm-up"
 	default:

@@ -27,6 +27,12 @@ type Report struct {
 	Results []*Result   `json:"results"`
 	Skipped []Skipped   `json:"skipped,omitempty"`
 
+	// ClockNs is what one reading of the clock takes, which is part of every latency; 0:
+	// the run did not time calls. Controls have a cell each, more than one where targets
+	// differ in the operations of a call.
+	ClockNs  float64   `json:"clock_ns,omitempty"`
+	Controls []Control `json:"controls,omitempty"`
+
 	Warnings []string `json:"warnings,omitempty"`
 
 	// Incomplete says that the run was interrupted: some results are missing
@@ -52,6 +58,9 @@ type Result struct {
 	NsPerOp        *Interval `json:"ns_per_op"`
 	BytesPerObject *float64  `json:"bytes_per_object"`
 
+	// NoTable says that it finds nothing, as a bound does: it cannot be verified.
+	NoTable bool `json:"no_table,omitempty"`
+
 	// Verified says that all its trials were right.
 	Verified bool   `json:"verified"`
 	Error    string `json:"error,omitempty"` // why not
@@ -61,6 +70,9 @@ type Result struct {
 	Interval    string    `json:"interval,omitempty"`     // Interval95 or IntervalMinMax
 	BytesSource string    `json:"bytes_source,omitempty"` // BytesOwn or BytesHeap
 	SamplesNs   []float64 `json:"samples_ns,omitempty"`   // ns/op of each trial, in order
+
+	// Latency is from a trial of its own; nil: calls were not timed.
+	Latency *Latency `json:"latency,omitempty"`
 
 	sampleBytes []float64
 }
@@ -122,7 +134,7 @@ func (res *Result) add(o Outcome) {
 	res.sampleBytes = append(res.sampleBytes, float64(o.Bytes)/float64(res.Distinct))
 	b, _ := summarize(res.sampleBytes)
 	res.BytesPerObject = &b.Median
-	res.Verified = true
+	res.Verified = !res.NoTable
 }
 
 // fail records that the target was wrong. What it measured before is void.
@@ -131,5 +143,5 @@ func (res *Result) fail(err error) {
 	res.Verified = false
 	res.NsPerOp, res.BytesPerObject = nil, nil
 	res.Interval, res.BytesSource = "", ""
-	res.SamplesNs = nil
+	res.SamplesNs, res.Latency = nil, nil
 }

@@ -20,7 +20,8 @@ type Config struct {
 	Profiles []Profile
 
 	// Targets are those that are compared; empty: all, without a word about counters
-	// where tables are measured, or the other way round.
+	// where tables are measured, or the other way round, or about what is no table where
+	// more than lookups is measured.
 	Targets []target.Spec
 
 	// Strategies are what targets that take one count users with; empty: see
@@ -43,6 +44,9 @@ type Config struct {
 	// longer; 0: none is skipped.
 	TrialLimit time.Duration
 
+	// Latency gives each target of a cell one more trial, in which every call is timed.
+	Latency bool
+
 	Command string // as reports quote it
 
 	// Progress is told what comes next, between trials; it may be nil.
@@ -62,6 +66,7 @@ type Progress struct {
 	Round, Rounds  int // from 0: the warm-up
 	Target         string
 	MakingWorkload bool // rather than doing a trial
+	Latency        bool // a trial that times every call, after all rounds
 	Elapsed        time.Duration
 }
 
@@ -82,6 +87,9 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 			Schema: Schema, Command: c.Command, Seed: c.Seed, Against: c.Against, Trace: c.TraceName, Unit: Unit,
 			Env: machine.Read(), Results: []*Result{},
 		},
+	}
+	if c.Latency {
+		r.report.ClockNs = clockCost()
 	}
 	err := r.cells(ctx)
 	r.report.Env.StealPercent = r.watch.StealPercent()
@@ -147,7 +155,7 @@ func (c *Config) feasible() error {
 func (c *Config) entrants(in cell) (specs []target.Spec, out []Skipped) {
 	targets := c.Targets
 	if len(targets) == 0 {
-		targets = slices.DeleteFunc(target.All(), func(s target.Spec) bool { return s.Counts != in.profile.counts() })
+		targets = slices.DeleteFunc(target.All(), in.profile.beside)
 	}
 	met := map[string]bool{} // a target may be named by itself and by its strategy
 	for _, s := range targets {
@@ -222,7 +230,7 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	for i, s := range specs {
 		entrants[i] = entrant{spec: s, result: &Result{
 			Profile: c.profile.Name, Target: s.Name, Strategy: s.Strategy, Objects: c.objects, Threads: c.threads,
-			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables,
+			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables, NoTable: s.NoTable,
 		}}
 		r.report.Results = append(r.report.Results, entrants[i].result)
 	}
@@ -242,6 +250,9 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 			}
 		}
 		entrants = slices.DeleteFunc(entrants, func(e entrant) bool { return e.result.Error != "" || e.skipped })
+	}
+	if r.c.Latency {
+		return r.latencies(ctx, c, w, entrants, rng.Uint64())
 	}
 	return nil
 }

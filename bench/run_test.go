@@ -114,6 +114,28 @@ func TestRun(t *testing.T) {
 	}
 }
 
+// TestNoTable has figures, and is neither right nor wrong.
+func TestNoTable(t *testing.T) {
+	r, err := bench.Run(t.Context(), small(t, []string{"lookup-hit", "grow"}, []string{"mutex-map", "floor"}))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(r.Results) != 3 || len(r.Skipped) != 1 || r.Skipped[0].Target != "floor" || r.Skipped[0].Profile != "grow" {
+		t.Fatalf("results %+v, skipped %+v", r.Results, r.Skipped)
+	}
+	for _, res := range r.Results {
+		if bound := res.Target == "floor"; res.NsPerOp == nil || res.Trials != 2 || res.Verified == bound || res.NoTable != bound {
+			t.Errorf("%s: %+v", res.Target, res)
+		}
+	}
+	got := tableOf(t, r)
+	for _, want := range []string{"no table │", "skipped: floor: it is no table"} {
+		if !strings.Contains(got, want) {
+			t.Errorf("no %q in\n%s", want, got)
+		}
+	}
+}
+
 // TestRoundsAreShuffled sees each target in more than one place.
 func TestRoundsAreShuffled(t *testing.T) {
 	c := small(t, []string{"first-pass"}, []string{"mutex-map", "rwmutex-map", "xsync3", "xsync4"})
@@ -214,15 +236,27 @@ func TestReportJSON(t *testing.T) {
 				Profile: "lookup-hit", Target: "index", Objects: 1000, Threads: 1, Ops: 2000, Trials: 10,
 				NsPerOp: &bench.Interval{Median: 5.5, Low: 5, High: 6}, BytesPerObject: &bytesPerObject, Verified: true,
 				Distinct: 1000, Tables: 1, Interval: bench.Interval95, BytesSource: bench.BytesOwn, SamplesNs: []float64{5, 5.5, 6},
+				Latency: &bench.Latency{
+					OpsPerCall: 1, Calls: 2000, P50: 51, P90: 52, P99: 60, P999: 800, P9999: 9000, Max: 10_000, Elapsed: 123_456,
+				},
 			},
 			{
 				Profile: "lookup-hit", Target: "broken", Objects: 1000, Threads: 1, Ops: 2000,
 				Error: "0x10 got objref 1 and objref 2", Distinct: 1000, Tables: 1,
 			},
 			{
+				Profile: "lookup-hit", Target: "floor", Objects: 1000, Threads: 1, Ops: 2000, Trials: 1,
+				NsPerOp: &bench.Interval{Median: 2, Low: 2, High: 2}, NoTable: true,
+				Distinct: 1000, Tables: 1, Interval: bench.IntervalMinMax, SamplesNs: []float64{2},
+			},
+			{
 				Profile: "count-zipf", Target: "counter/atomic", Strategy: "atomic", Objects: 1000, Threads: 1, Ops: 8000,
 				Distinct: 1000, Tables: 1,
 			},
+		},
+		ClockNs: 29.5,
+		Controls: []bench.Control{
+			{Profile: "lookup-hit", Objects: 1000, Threads: 1, Latency: bench.Latency{OpsPerCall: 1, Calls: 2000, P50: 40, Max: 50}},
 		},
 		Skipped: []bench.Skipped{
 			{Profile: "lookup-hit", Target: "baseline", Objects: 1000, Threads: 2, Reason: "serves at most 1 thread"},

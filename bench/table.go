@@ -22,7 +22,8 @@ const DefaultAgainst = "xsync4"
 const counterAgainst = "counter/atomic"
 
 // WriteTable writes the report for people: one table per cell, the fastest
-// target first, each compared with the one that the person named where that was measured.
+// target first, each compared with the one that the person named where that was measured,
+// and one of latencies below it if calls were timed.
 // If bare counters were measured with several strategies, tables that compare these over
 // all profiles follow.
 func (r *Report) WriteTable(w io.Writer) error {
@@ -34,6 +35,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		p.cell(cell, reference)
 		p.printf("%s", note)
 		elsewhere = p.skipped(elsewhere, cell[0])
+		p.latencies(r, cell)
 	}
 	if len(cells) == 0 {
 		p.printf("\nnothing was measured\n")
@@ -201,6 +203,8 @@ func (res *Result) row(reference *Result) table.Row {
 	switch {
 	case res.Error != "":
 		return append(row, "FAILED")
+	case res.NoTable:
+		return append(row, "no table")
 	case !res.Verified:
 		return append(row, "-")
 	default:

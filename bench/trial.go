@@ -44,26 +44,34 @@ func (w *Workload) WarmUp(ctx context.Context, spec target.Spec, tables int, see
 }
 
 func (w *Workload) trial(ctx context.Context, spec target.Spec, tables int, seed uint64, warmUp bool) (Outcome, error) {
-	once := w.once
-	switch {
-	case w.image != nil:
-		once = w.restart
-	case w.users != nil:
-		once = func(ctx context.Context, spec target.Spec, _ uint64, size bool) (Outcome, error) {
-			return w.count(ctx, spec, size, warmUp)
-		}
-	}
-	sum, err := once(ctx, spec, seed, true)
+	sum, err := w.once(ctx, spec, seed, trialOptions{size: true, warmUp: warmUp})
 	for i := 1; i < tables && err == nil; i++ {
 		var o Outcome
-		o, err = once(ctx, spec, seed+uint64(i), false)
+		o, err = w.once(ctx, spec, seed+uint64(i), trialOptions{warmUp: warmUp})
 		sum.Elapsed += o.Elapsed
 	}
 	return sum, err
 }
 
-// once does the workload on one table, and finds its size if told to.
-func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size bool) (o Outcome, err error) {
+type trialOptions struct {
+	size   bool // find the size of the table
+	warmUp bool
+}
+
+// once does the workload on one table or counter.
+func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, t trialOptions) (Outcome, error) {
+	switch {
+	case w.image != nil:
+		return w.restart(ctx, spec, seed, t.size)
+	case w.users != nil:
+		return w.count(ctx, spec, t.size, t.warmUp)
+	default:
+		return w.table(ctx, spec, seed, t.size)
+	}
+}
+
+// table does the workload on one table, and finds its size if told to.
+func (w *Workload) table(ctx context.Context, spec target.Spec, seed uint64, size bool) (o Outcome, err error) {
 	for _, ph := range w.phases {
 		for _, p := range ph.parts {
 			clear(p.refs)
@@ -106,6 +114,9 @@ func (w *Workload) once(ctx context.Context, spec target.Spec, seed uint64, size
 	}
 	if size {
 		o.measure(t, before)
+	}
+	if spec.NoTable {
+		return o, nil
 	}
 	if err := v.verify(t); err != nil || !w.Profile.has(Drop) {
 		return o, err
@@ -221,7 +232,10 @@ func (ph *phaseOps) run(ctx context.Context, open func(thread int) (worker, erro
 		if err != nil {
 			return phaseRun{}, fmt.Errorf("worker: %w", err)
 		}
-		threads[i] = thread{worker: w, part: ph.parts[i]}
+		threads[i] = thread{worker: w, part: ph.parts[i], callOps: ph.callOps}
+		if ph.histograms != nil {
+			threads[i].histogram = &ph.histograms[i]
+		}
 	}
 	line := newStartLine(len(threads))
 	var wg sync.WaitGroup
@@ -253,6 +267,9 @@ type thread struct {
 	worker worker
 	part   part
 
+	histogram *histogram // of its calls of callOps operations; nil: they are not timed one by one
+	callOps   int
+
 	start, end time.Time
 	count      int
 	err        error
@@ -268,7 +285,11 @@ func (th *thread) run(line *startLine, stop *atomic.Bool) {
 	}()
 	line.wait()
 	th.start = time.Now()
-	th.blocks(stop)
+	if th.histogram != nil {
+		th.timedCalls(stop)
+	} else {
+		th.blocks(stop)
+	}
 	if err := th.worker.close(); err != nil && th.err == nil {
 		th.err = fmt.Errorf("closing the worker: %w", err)
 	}

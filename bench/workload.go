@@ -50,6 +50,11 @@ type phaseOps struct {
 	parts []part
 	whole int     // operations of a phase that the table does as a whole
 	users []int32 // of a Flush or Verdict, by objref - 1: what there is
+
+	// While a trial times every call of the phase: how many operations a call has, and
+	// the histograms by thread.
+	callOps    int
+	histograms []histogram
 }
 
 type part struct {
@@ -80,6 +85,8 @@ func (ph *phaseOps) ops() int {
 // Excludes says why a target cannot do the profile on so many threads; "": it can.
 func (p *Profile) Excludes(s target.Spec, threads int) string {
 	switch {
+	case s.NoTable && !p.looksUp():
+		return "it is no table: it only does lookups"
 	case p.counts() && !s.Counts:
 		return "it does not count by objref"
 	case !p.counts() && s.Counts:
@@ -100,6 +107,12 @@ func (p *Profile) Excludes(s target.Spec, threads int) string {
 		return "serves at most " + plural(s.MaxThreads, "thread")
 	}
 	return ""
+}
+
+// beside says that a target is not of the sort that the profile is for, which goes without
+// saying unless somebody asked for it by its name.
+func (p *Profile) beside(s target.Spec) bool {
+	return s.Counts != p.counts() || s.NoTable && !p.looksUp()
 }
 
 func (w *Workload) options(seed uint64) target.Options {

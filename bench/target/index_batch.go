@@ -5,6 +5,7 @@ import "github.com/objhash/objhash/shard"
 var indexBatch = Spec{
 	Name:    "index-batch",
 	Summary: "index with a block per call: the cache misses of a block overlap",
+	Batch:   true,
 	New: func(o Options) (Target, error) {
 		m, err := shard.NewCompact(shard.Config{Expected: o.Expected, Seed: o.Seed})
 		if err != nil {

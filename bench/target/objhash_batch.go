@@ -11,6 +11,7 @@ import (
 var objhashBatch = Spec{
 	Name:         "objhash-batch",
 	Summary:      "our engine (default strategy: " + OwnStrategy + ") with a block per call; blocks of several kinds are grouped by kind first",
+	Batch:        true,
 	New:          func(o Options) (Target, error) { return newObjhashBatch(o, nil) },
 	WithStrategy: objhashBatchOf,
 }
@@ -19,6 +20,7 @@ func objhashBatchOf(s refcount.Strategy) Spec {
 	spec := Spec{
 		Name:    "objhash-batch",
 		Summary: "our engine with a block per call; users: " + s.Traits().Summary,
+		Batch:   true,
 		New:     func(o Options) (Target, error) { return newObjhashBatch(o, s) },
 	}
 	return spec.with(s)

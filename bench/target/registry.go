@@ -9,7 +9,7 @@ func All() []Spec {
 		objhash, objhashBatch,
 		baseline2008, baselineSized,
 		mutexMap, rwmutexMap, blcr, syncMap, xsync3, xsync4,
-		counter,
+		counter, floor,
 	}
 }
 

@@ -33,6 +33,9 @@
 // tells the number of objects, integer keys, grow-only where that can be said,
 // the hash function its authors recommend.
 //
+// The target floor is no table: it reads one cache line for each lookup, as any table that
+// is out of cache must, and does nothing else.
+//
 // Counters are used through the interface refcount.Handle, one call per operation. That
 // is the same for all of them, and what the engine does too; only its default strategy
 // it calls directly.
@@ -147,6 +150,15 @@ type Spec struct {
 	// down in proportion to the objects: it may be left out where that takes
 	// too long.
 	FixedSize bool
+
+	// Batch says that it takes a block as a whole: to it, that is one call, and to the
+	// others as many calls as there are operations.
+	Batch bool
+
+	// NoTable says that it stands beside the tables as a bound and finds nothing, so that
+	// it does lookups alone, and there is nothing to verify. In phases that are not timed
+	// its encounters do nothing.
+	NoTable bool
 
 	New func(Options) (Target, error)
 

@@ -121,7 +121,7 @@ func TestBlocks(t *testing.T) {
 		kinds[i] = uint16(1 + object%3)
 	}
 	for _, s := range withStrategies() {
-		if s.New == nil || s.Inexact {
+		if s.New == nil || s.Inexact || s.NoTable {
 			continue
 		}
 		t.Run("target="+s.Name, func(t *testing.T) {

@@ -50,6 +50,7 @@ func TestUsageErrors(t *testing.T) {
 		{"run --threads -1", `"-1" is no number of threads`},
 		{"run --threads 4097", `"4097" is too large a number of threads; want at most 4,096`},
 		{"run --json -", "standard output is for people"},
+		{"run --latency --threads 2,257", "latencies of 257 threads; want at most 256"},
 		{"run --trials 0", "0 trials; want 1 to 10,000"},
 		{"run --trials many", `invalid argument "many" for "--trials"`},
 		{"run --seed -3", `invalid argument "-3" for "--seed"`},
@@ -188,6 +189,18 @@ func TestRunWritesJSON(t *testing.T) {
 	}
 }
 
+func TestRunLatency(t *testing.T) {
+	code, stdout, stderr := crbench(t, strings.Fields("run -p grow -t index,xsync4 --objects 1000 --threads 2 --trials 1 --latency")...)
+	if code != exitOK {
+		t.Fatalf("exit code %d: %s", code, stderr)
+	}
+	for _, want := range []string{"x xsync4", "latency: grow, 1,000 objects, 2 threads", "p99.99", "nothing"} {
+		if !strings.Contains(stdout, want) {
+			t.Errorf("no %q in\n%s", want, stdout)
+		}
+	}
+}
+
 // TestRunLeavesOutSilently does not speak of targets that nobody named.
 func TestRunLeavesOutSilently(t *testing.T) {
 	for _, args := range []string{"", " --target all"} {
@@ -195,7 +208,7 @@ func TestRunLeavesOutSilently(t *testing.T) {
 		if code != exitOK || !strings.Contains(stdout, "counter/log") || !strings.Contains(stdout, "skipped: baseline: serves at most 1 thread") {
 			t.Fatalf("exit code %d\n%s%s", code, stdout, stderr)
 		}
-		for _, nature := range []string{"it only counts", "it does not count by objref"} {
+		for _, nature := range []string{"it only counts", "it does not count by objref", "it is no table"} {
 			if strings.Contains(stdout, nature) {
 				t.Errorf("says %q:\n%s", nature, stdout)
 			}

@@ -36,12 +36,21 @@ all threads: the median of the trials with its 95 % interval. Each round of
 trials takes the targets in a new random order, after one round of warm-up.
 Flags that take several values take them comma-separated, repeated, or both.
 
+With --latency each target has one more trial after those, in which every call is
+timed. A call is one operation; for targets whose name ends in -batch, and floor, it is
+a block of 256, and for count-10k-tasks what one task does. A second table has
+percentiles of the calls of all threads, and what the clock takes of each. Its last row,
+nothing, is the same calls without any work: it tells a pause of a table from one
+of the machine, such as a processor that another took. Calls that the table does as a
+whole, as in audit and drop-all, are not among them.
+
 Ctrl-C ends the run after the current operations; what was measured is shown
 and written all the same.`,
 		Example: `  crbench run
   crbench run --profile lookup-hit --target index,index-batch,xsync4 --objects 10k,1e6
   crbench run --target counter --profile count-hot,count-zipf,count-drop --strategy atomic,log --threads 1,8
   crbench run --target objhash --strategy all --profile checkpoint-zipf
+  crbench run --profile grow --objects 1e6 --target index,objhash,xsync4 --latency
   crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json`,
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
@@ -69,6 +78,7 @@ and written all the same.`,
 	f.StringVar(&o.Against, "against", "", fmt.Sprintf("target that the others are compared with (default: %s, or counter/atomic, or the first that counts users as it does by itself)",
 		bench.DefaultAgainst))
 	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
+	f.BoolVar(&o.Latency, "latency", false, fmt.Sprintf("one more trial per target, in which every call is timed, on at most %d threads", bench.LatencyThreadsMax))
 	return cmd
 }
 
