@@ -32,10 +32,11 @@ type Dumper struct {
 	objects, reserved int // in this lease
 	closed            bool
 	kinds             uint // how many the context has; 0 without a context
+	place             int  // in the pool's list of handles, from 1; 0: not there. Guarded by the pool's lock
 
 	// 128 bytes in all, so that no two handles share a cache line: every new object
 	// writes its handle.
-	_ [16]byte
+	_ [8]byte
 }
 
 func (d *Dumper) check(k Kind) error {
