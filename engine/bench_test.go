@@ -2,6 +2,7 @@ package engine_test
 
 import (
 	"context"
+	"fmt"
 	"testing"
 
 	"github.com/objhash/objhash/bench/benchtest"
@@ -35,6 +36,29 @@ func BenchmarkRestoreInOrder(b *testing.B) {
 		i++
 		if _, err := h.Restore(ctx, engine.ObjRef(i), 1, func(*engine.Claim) (engine.Ptr, error) { return addr(i), nil }); err != nil {
 			b.Fatal(err)
+		}
+	}
+}
+
+// BenchmarkSmallContext is the whole life of a context with few objects, see smallCheckpoint.
+// bytes is what such a context says it takes.
+func BenchmarkSmallContext(b *testing.B) {
+	for _, objects := range []int{0, 10, 100, 1_000} {
+		for _, how := range []struct {
+			name string
+			live func(t testing.TB, objects int, look bool) (bytes int64)
+		}{
+			{"checkpoint", smallCheckpoint},
+			{"restart", smallRestart},
+		} {
+			b.Run(fmt.Sprintf("how=%s/objects=%d", how.name, objects), func(b *testing.B) {
+				bytes := how.live(b, objects, true)
+				b.ReportAllocs()
+				for b.Loop() {
+					how.live(b, objects, false)
+				}
+				b.ReportMetric(float64(bytes), "bytes")
+			})
 		}
 	}
 }

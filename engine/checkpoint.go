@@ -33,6 +33,11 @@ type Checkpoint struct {
 }
 
 // NewCheckpoint returns an empty context. Errors wrap [ErrInvalid] or [ErrLimit].
+//
+// A small context is cheap: to make one and a handle, and to close both, allocates 12 KB and
+// takes 5 to 15 us, the collection of that garbage included, the less the idler the machine;
+// with 100 objects, and all of their encounters, it is 19 KB and 13 to 23 us
+// (BenchmarkSmallContext, 2 processors).
 func NewCheckpoint(o Options) (*Checkpoint, error) {
 	if err := o.check(); err != nil {
 		return nil, err

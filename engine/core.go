@@ -211,14 +211,16 @@ const dropChunk = 4096
 
 // dropAll drops every object's reference in the given ranges, whose records at
 // finds (nil: none), on as many goroutines as there are processors for more than a
-// chunk. A panic in a Drop does not keep the others from being dropped; the first
-// one travels on.
+// chunk in all: to start them takes longer than to drop a few. A panic in a Drop does not
+// keep the others from being dropped; the first one travels on.
 func (c *core) dropAll(ranges []span, at func(ObjRef) *uint64) {
 	if !slices.ContainsFunc(c.kinds, func(k KindOps) bool { return k.Drop != nil }) {
 		return
 	}
 	var chunks []span
+	objrefs := 0
 	for _, s := range ranges {
+		objrefs += s.len()
 		for first := uint64(s.first); first <= uint64(s.last); first += dropChunk {
 			chunks = append(chunks, span{uint32(first), uint32(min(first+dropChunk-1, uint64(s.last)))})
 		}
@@ -238,7 +240,7 @@ func (c *core) dropAll(ranges []span, at func(ObjRef) *uint64) {
 		}
 		done = true
 	}
-	workers := min(runtime.GOMAXPROCS(0), len(chunks))
+	workers := min(runtime.GOMAXPROCS(0), len(chunks), objrefs/dropChunk+1)
 	if workers <= 1 {
 		work()
 	} else {

@@ -35,10 +35,11 @@ type Dumper struct {
 
 	objects, reserved int32  // in this lease
 	kinds             uint32 // how many the context has; 0 without a context, and on a closed handle
+	place             int32  // in the pool's list of handles, from 1; 0: not there. Guarded by the pool's lock
 
 	// 128 bytes in all, so that no two handles share a cache line: every new object
 	// writes its handle.
-	_ [12]byte
+	_ [8]byte
 }
 
 func (d *Dumper) check(k Kind) error {

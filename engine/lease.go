@@ -15,12 +15,12 @@ const leaseRefs = 64
 // they did not use; that is given out again first.
 type leasePool struct {
 	mu      sync.Mutex
-	closed  bool   // no more leases
-	dropped bool   // Close has dropped all references
-	next    uint32 // the smallest objref never given out
-	free    []span // given back, or left out by the snapshot the context was made from
-	unused  int    // objrefs in free
-	handles map[*Dumper]struct{}
+	closed  bool      // no more leases
+	dropped bool      // Close has dropped all references
+	next    uint32    // the smallest objref never given out
+	free    []span    // given back, or left out by the snapshot the context was made from
+	unused  int       // objrefs in free
+	handles []*Dumper // open ones; handle d is number d.place - 1
 
 	collected *collected // nil: the collect pass has not been ended
 
@@ -28,9 +28,7 @@ type leasePool struct {
 	objects, reserved int
 }
 
-func newLeasePool() leasePool {
-	return leasePool{next: 1, handles: make(map[*Dumper]struct{})}
-}
+func newLeasePool() leasePool { return leasePool{next: 1} }
 
 // take ends d's lease, and gives it another one.
 func (p *leasePool) take(d *Dumper) error {
@@ -98,7 +96,8 @@ func (p *leasePool) add(d *Dumper) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if !p.closed {
-		p.handles[d] = struct{}{}
+		p.handles = append(p.handles, d)
+		d.place = int32(len(p.handles))
 	}
 }
 
@@ -108,11 +107,16 @@ func (p *leasePool) remove(d *Dumper) (release bool) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	p.end(d)
-	if _, open := p.handles[d]; !open {
+	if d.place == 0 {
 		return false
 	}
-	delete(p.handles, d)
-	return p.dropped && len(p.handles) == 0
+	end := len(p.handles) - 1
+	last := p.handles[end]
+	p.handles[d.place-1], last.place = last, d.place
+	p.handles[end] = nil
+	p.handles = p.handles[:end]
+	d.place = 0
+	return p.dropped && end == 0
 }
 
 // close refuses further leases and returns the largest objref ever given out.
@@ -129,7 +133,7 @@ func (p *leasePool) close() uint32 {
 func (p *leasePool) moving() (last uint32, in []span) {
 	p.mu.Lock()
 	in = slices.Clone(p.free)
-	for d := range p.handles {
+	for _, d := range p.handles {
 		if d.leased {
 			in = append(in, d.lease)
 		}
@@ -172,7 +176,7 @@ func (p *leasePool) usage(c *core) usage {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	u := usage{largest: int(p.next - 1), objects: p.objects, reserved: p.reserved, free: p.unused, handles: len(p.handles)}
-	for d := range p.handles {
+	for _, d := range p.handles {
 		if !d.leased {
 			continue
 		}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"math"
 	"math/rand/v2"
+	"runtime"
 	"sync"
 	"sync/atomic"
 	"testing"
@@ -477,6 +478,30 @@ func TestG25_checkpointMemoryPerObject(t *testing.T) {
 				t.Errorf("Stats = %+v; want %d objects, and bytes that add up", s, objects)
 			}
 		})
+	}
+}
+
+// A context with few objects is small, by what it says and by what it takes from the Go
+// heap in its whole life.
+func TestG25_smallContexts(t *testing.T) {
+	const objects, bytesMax, lives = 100, 64 << 10, 64
+	for _, how := range []struct {
+		name string
+		live func(t testing.TB, objects int, look bool) (bytes int64)
+	}{{"checkpoint", smallCheckpoint}, {"restart", smallRestart}} {
+		if bytes := how.live(t, objects, true); bytes > bytesMax {
+			t.Errorf("%s: %d objects take %d bytes; want at most %d", how.name, objects, bytes, bytesMax)
+		}
+		var before, after runtime.MemStats
+		runtime.ReadMemStats(&before)
+		for range lives {
+			how.live(t, objects, false)
+		}
+		runtime.ReadMemStats(&after)
+		// All that was ever allocated, garbage as well.
+		if bytes := (after.TotalAlloc - before.TotalAlloc) / lives; bytes > bytesMax {
+			t.Errorf("%s: %d objects allocate %d bytes; want at most %d", how.name, objects, bytes, bytesMax)
+		}
 	}
 }
 

@@ -57,7 +57,7 @@ func (p *leasePool) endCollect(c *Checkpoint) error {
 // neither an object nor been reserved. The lock is held.
 func (p *leasePool) notInUse(c *Checkpoint) []span {
 	spans := append(c.notMet(), p.free...)
-	for d := range p.handles {
+	for _, d := range p.handles {
 		if !d.leased {
 			continue
 		}

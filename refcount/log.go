@@ -59,8 +59,8 @@ func (Log) Traits() Traits {
 
 // New implements [Strategy]. The counter's handles are of type *[LogHandle].
 func (Log) New(c Config) (Counter, error) {
-	l := &logCounter{splitCounter: newSplitCounter(c), own: make([]ownCells, ownMax())}
-	return l, l.shared.Arena().Charge(int64(len(l.own)) * int64(unsafe.Sizeof(ownCells{})))
+	l := &logCounter{splitCounter: newSplitCounter(c), own: make([]atomic.Pointer[ownCells], ownMax())}
+	return l, l.shared.Arena().Charge(l.ownBytes())
 }
 
 // ownMax is how many arrays of cells a counter that is made now may have.
@@ -68,8 +68,14 @@ func ownMax() int { return min(max(runtime.GOMAXPROCS(0), ownLeast), ownMost) }
 
 type logCounter struct {
 	splitCounter
-	mu  sync.Mutex // to open and close handles, and to make an array
-	own []ownCells
+	mu  sync.Mutex                 // to open and close handles, and to make an array
+	own []atomic.Pointer[ownCells] // made from the first on, when there are handles for one more
+}
+
+// ownBytes is what own takes when all of it is made. It is charged beforehand, since a
+// handle cannot be refused.
+func (c *logCounter) ownBytes() int64 {
+	return int64(len(c.own)) * int64(unsafe.Sizeof(ownCells{})+unsafe.Sizeof(c.own[0]))
 }
 
 // ownCells are the cells of a few handles.
@@ -95,7 +101,13 @@ func (c *logCounter) Count(ref int32) int64 {
 		return sum
 	}
 	for i := range c.own {
-		cells := c.own[i].cells.Load()
+		// Ordering: pairs with the Store in Handle. Who does not see it misses handles that
+		// had counted nothing at that time.
+		o := c.own[i].Load()
+		if o == nil {
+			break
+		}
+		cells := o.cells.Load()
 		if cells == nil {
 			continue
 		}
@@ -111,9 +123,13 @@ func (c *logCounter) Barrier() { c.marks.reap(c.Count) }
 
 // Bytes implements [Counter].
 func (c *logCounter) Bytes() int64 {
-	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes + int64(len(c.own))*int64(unsafe.Sizeof(ownCells{}))
+	n := c.shared.Bytes() + c.marks.bytes() + c.open.Load()*logHandleBytes + c.ownBytes()
 	for i := range c.own {
-		if cells := c.own[i].cells.Load(); cells != nil {
+		o := c.own[i].Load()
+		if o == nil {
+			break
+		}
+		if cells := o.cells.Load(); cells != nil {
 			n += cellsHeadBytes + cells.Bytes()
 		}
 	}
@@ -125,10 +141,18 @@ func (c *logCounter) Handle() Handle {
 	c.open.Add(1)
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	fewest := &c.own[0]
+	var fewest *ownCells
 	for i := range c.own {
-		if o := &c.own[i]; o.handles < fewest.handles {
+		o := c.own[i].Load()
+		if o == nil {
+			o = new(ownCells)
+			c.own[i].Store(o)
+		}
+		if fewest == nil || o.handles < fewest.handles {
 			fewest = o
+		}
+		if fewest.handles == 0 {
+			break // so the others are made when they are needed
 		}
 	}
 	fewest.handles++

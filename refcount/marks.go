@@ -17,6 +17,9 @@ type marks struct {
 }
 
 func newMarks(a *region.Arena, zero func(int32)) *marks {
+	if zero == nil {
+		return &marks{}
+	}
 	return &marks{zero: zero, dec: region.NewArray[uint32](a), dead: region.NewArray[uint32](a)}
 }
 
@@ -86,4 +89,9 @@ func (m *marks) reap(count func(ref int32) int64) {
 	tell(m.zero, died...)
 }
 
-func (m *marks) bytes() int64 { return m.dec.Bytes() + m.dead.Bytes() }
+func (m *marks) bytes() int64 {
+	if m.zero == nil {
+		return 0
+	}
+	return m.dec.Bytes() + m.dead.Bytes()
+}

@@ -10,11 +10,11 @@
 //
 // # Structure
 //
-//	Arena ── chunk 8 KiB │span│span│..  span  span ── chunk 2 MiB │span│.. ── 4 MiB │block│block│ ── ...
-//	         Go heap                    Go objects    mapped
+//	Arena ── chunk 1 KiB │span│.. ── 2 KiB │span│.. ── span  span ── 2 MiB │span│.. ── 4 MiB │block│block│ ── ...
+//	         Go heap                                   Go objects    mapped
 //
 // The first 256 KiB come from the Go heap, so a small context makes no system call:
-// spans below 2 KiB from chunks, larger ones each as an object. From there on, chunks are
+// spans below 2 KiB from chunks of 1 to 8 KiB, larger ones each as an object. From there on, chunks are
 // anonymous mappings on 64-bit Linux, aligned to huge pages and advised to use them: the
 // garbage collector neither scans nor counts them, and a page fault, which costs more
 // than 10 us in some virtual machines, comes once in 2 MiB. A chunk is as large as
@@ -47,6 +47,7 @@ package region
 import (
 	"errors"
 	"fmt"
+	"math/bits"
 	"runtime"
 	"sync"
 	"sync/atomic"
@@ -91,7 +92,8 @@ func (b *Budget) Used() int64 { return b.used.Load() }
 const Alignment = 64
 
 const (
-	chunkBytes   = 8 << 10
+	chunkMin     = 1 << 10 // of the Go heap
+	chunkMax     = 8 << 10 // the same
 	ownSpanMin   = 2 << 10
 	heapBytesMax = 256 << 10 // what an arena takes from the Go heap, where it can map
 	mapBytesMax  = 64 << 20  // for one chunk of more than one span
@@ -206,8 +208,8 @@ func (a *Arena) own(n uintptr) bool {
 
 // addChunk makes a chunk for at least n bytes the newest one.
 func (a *Arena) addChunk(n uintptr) error {
-	if n < ownSpanMin && (!canMap || a.total+chunkBytes <= heapBytesMax) {
-		a.free, a.left = heapSpan(chunkBytes), chunkBytes
+	if chunk := a.heapChunk(n); n < ownSpanMin && (!canMap || a.total+chunk <= heapBytesMax) {
+		a.free, a.left = heapSpan(chunk), chunk
 		return nil
 	}
 	if a.maps == nil {
@@ -225,10 +227,27 @@ func (a *Arena) addChunk(n uintptr) error {
 	return nil
 }
 
+// heapChunk returns how large the next chunk of the Go heap should be that has room for n
+// bytes: as large as all before, so that a small arena is small, and a power of two, of
+// which the heap wastes nothing.
+func (a *Arena) heapChunk(n uintptr) uintptr {
+	like := min(max(a.total, n, chunkMin), chunkMax)
+	chunk := uintptr(1) << (bits.Len64(uint64(like)) - 1)
+	if chunk < n {
+		chunk *= 2
+	}
+	return chunk
+}
+
 // heapSpan returns n zeroed bytes of the Go heap.
 func heapSpan(n uintptr) unsafe.Pointer {
-	words := make([]uint64, (n+Alignment)/8)
+	words := make([]uint64, n/8)
 	p := unsafe.Pointer(unsafe.SliceData(words))
+	if uintptr(p)&(Alignment-1) == 0 {
+		return p // as all are from 1 KiB on, but that is not promised
+	}
+	words = make([]uint64, (n+Alignment)/8)
+	p = unsafe.Pointer(unsafe.SliceData(words))
 	// Same as: the first 64-byte boundary in words.
 	// Safety: words is one alignment longer than n.
 	return unsafe.Add(p, -uintptr(p)&(Alignment-1))

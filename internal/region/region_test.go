@@ -51,7 +51,7 @@ func (s span) other(values ...uint64) (word uint64, found bool) {
 // spanSizes are on both sides of every size at which an arena does something else. Where
 // nothing is mapped everything is slow, and sizes make no difference beyond some KiB.
 var spanSizes = func() []uintptr {
-	sizes := []uintptr{8, 64, 72, 128, 1000, 1 << 10, ownSpanMin - 8, ownSpanMin, 5000, chunkBytes - 64, chunkBytes, chunkBytes + 8, 64 << 10}
+	sizes := []uintptr{8, 64, 72, 128, 1000, 1 << 10, ownSpanMin - 8, ownSpanMin, 5000, chunkMax - 64, chunkMax, chunkMax + 8, 64 << 10}
 	if canMap {
 		sizes = append(sizes, heapBytesMax, 300_000, 1<<20, blockBytes-64, blockBytes, blockBytes+64, 3*blockBytes+4096)
 	}
