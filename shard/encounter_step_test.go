@@ -7,6 +7,11 @@ import (
 	"testing"
 )
 
+// In a table of this size the number fits, and a few thousand others make it grow.
+const stepNumber = 8_000
+
+var stepConfig = Config{Shards: 1, Expected: 2_000}
+
 // forget makes a table that has been replaced read as zeros, as its pages do once they have
 // been given back: a late inserter finds room there.
 func (t *table) forget() {
@@ -23,8 +28,8 @@ func (t *table) forget() {
 func TestEncounter_tableReplacedAfterTheCAS(t *testing.T) {
 	for _, batch := range []bool{false, true} {
 		for _, step := range []string{"encounter: before publishing", "insert: before the CAS", "insert: after the search"} {
-			for _, grown := range []int{100, 10_000} {
-				x := compactSubject.open(t, Config{Shards: 1}).(*Compact)
+			for _, grown := range []int{100, 7_000} {
+				x := compactSubject.open(t, stepConfig).(*Compact)
 				var record [1]uint64
 				reached, resume := stop(t, step)
 				got := make(chan int32)
@@ -32,9 +37,9 @@ func TestEncounter_tableReplacedAfterTheCAS(t *testing.T) {
 				go func() {
 					var refs [1]int32
 					if batch {
-						x.EncounterBatch([]uint64{ptr}, 3, 20_000, record[:], testLow, refs[:])
+						x.EncounterBatch([]uint64{ptr}, 3, stepNumber, record[:], testLow, refs[:])
 					} else {
-						refs[0] = x.Encounter(ptr, 3, 20_000, &record[0], testLow)
+						refs[0] = x.Encounter(ptr, 3, stepNumber, &record[0], testLow)
 					}
 					got <- refs[0]
 				}()
@@ -50,11 +55,11 @@ func TestEncounter_tableReplacedAfterTheCAS(t *testing.T) {
 					old.forget()
 				}
 				resume()
-				if ref := <-got; ref != 20_000 {
-					t.Errorf("stopped at %q, %d inserts meanwhile: Encounter = %d; want %d", step, grown, ref, 20_000)
+				if ref := <-got; ref != stepNumber {
+					t.Errorf("stopped at %q, %d inserts meanwhile: Encounter = %d; want %d", step, grown, ref, stepNumber)
 				}
-				if ref, _ := x.Lookup(ptr); ref != 20_000 || x.Len() != grown+1 {
-					t.Errorf("stopped at %q: Lookup = %d, %d entries; want %d and %d", step, ref, x.Len(), 20_000, grown+1)
+				if ref, _ := x.Lookup(ptr); ref != stepNumber || x.Len() != grown+1 {
+					t.Errorf("stopped at %q: Lookup = %d, %d entries; want %d and %d", step, ref, x.Len(), stepNumber, grown+1)
 				}
 			}
 		}
@@ -65,12 +70,12 @@ func TestEncounter_tableReplacedAfterTheCAS(t *testing.T) {
 func TestEncounter_lostRace(t *testing.T) {
 	for _, step := range []string{"encounter: before publishing", "insert: before the CAS"} {
 		for _, grown := range []int{0, 5_000} {
-			x := compactSubject.open(t, Config{Shards: 1}).(*Compact)
+			x := compactSubject.open(t, stepConfig).(*Compact)
 			var record uint64
 			reached, resume := stop(t, step)
 			got := make(chan int32)
 			ptr := heapAddress(0)
-			go func() { got <- x.Encounter(ptr, 3, 20_000, &record, testLow) }()
+			go func() { got <- x.Encounter(ptr, 3, stepNumber, &record, testLow) }()
 			<-reached
 			old := x.shards[0].tab.Load()
 			mustInsert(t, x, ptr, 1)
