@@ -226,6 +226,43 @@ func TestEncounterBatch_numbersUsedUp(t *testing.T) {
 	})
 }
 
+// Encounters make a table grow when as many groups are full as with inserts.
+func TestEncounter_growsAsInsertsDo(t *testing.T) {
+	forEachKernel(t, func(t *testing.T) {
+		// A hash that needs no mixer, which would be random; and addresses that fill a table
+		// unevenly, so that its groups become full before an entry finds no room.
+		r := rand.New(rand.NewPCG(1, 1))
+		s := setup{compactSubject, qualities[0], size{config: Config{Shards: 4}}}
+		x, y, z := s.openCompact(t), s.openCompact(t), s.openCompact(t)
+		records, refs := make([]uint64, 5000), make([]int32, 5000)
+		var ptrs []uint64
+		for i := range records {
+			ptr := 1 + r.Uint64()>>18
+			ptrs = append(ptrs, ptr)
+			if _, _, err := x.Insert(ptr, int32(i+1), 7); err != nil {
+				t.Fatal(err)
+			}
+			if got := y.Encounter(ptr, 7, int32(i+1), &records[i], testLow); got != int32(i+1) {
+				t.Fatalf("Encounter(%#x, %d) = %d", ptr, i+1, got)
+			}
+			if x.growths.Load() != y.growths.Load() {
+				t.Fatalf("after %d encounters tables have grown %d times; after as many inserts %d times", i+1, y.growths.Load(), x.growths.Load())
+			}
+		}
+		for i := 0; i < len(ptrs); { // some tables have no room for tags for a while
+			done, _ := z.EncounterBatch(ptrs[i:], 7, int32(i+1), records[i:], testLow, refs[i:])
+			if i += done; done == 0 {
+				t.Fatalf("a batch stops at the new address %#x", ptrs[i])
+			}
+		}
+		sx, sy, sz := x.Stats(), y.Stats(), z.Stats()
+		sx.Bytes, sy.Bytes, sz.Bytes = 0, 0, 0 // the time at which pages go is another matter
+		if sy != sx || sz != sx {
+			t.Errorf("Stats of encounters are %+v and %+v; of inserts %+v", sy, sz, sx)
+		}
+	})
+}
+
 // What does not fit the memory is left undone, and can be done once there is some.
 func TestEncounter_noMemory(t *testing.T) {
 	forEachKernel(t, func(t *testing.T) {
