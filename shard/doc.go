@@ -42,7 +42,7 @@
 // objects, many entries have the same table. A shard that outgrows its table gets a larger
 // one until that has 2,048 groups (32, if there are fewer shards than four for each processor); then it is split in
 // two, by the next bit of the hash, so that what is copied at once stays small (extendible
-// hashing). The directory never changes its size: beyond 1,024 shards tables just double. An index with a given number of shards keeps them all.
+// hashing). The directory never changes its size: beyond 512 shards tables just double. An index with a given number of shards keeps them all.
 //
 // Search is linear over groups, at most [ProbeGroupsMax] of them. Slots of a group
 // are filled in order, so the first group with room ends a search.

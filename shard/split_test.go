@@ -31,7 +31,7 @@ func mustBeDirectory(t *testing.T, x *Compact) {
 func TestShardsSplit(t *testing.T) {
 	r := seeded(t)
 	x := compactSubject.open(t, Config{}).(*Compact)
-	if st := x.Stats(); st.Shards != 1 || st.Slots != groupsMin*groupSlots {
+	if st := x.Stats(); st.Shards != 1 || st.Slots != firstGroups*groupSlots {
 		t.Errorf("an empty index has %d shards and %d slots", st.Shards, st.Slots)
 	}
 	want := make(map[uint64]stored)
