@@ -56,6 +56,9 @@ func (d *Dumper) EncounterBatch(ptrs []Ptr, k Kind, refs []ObjRef, first []bool)
 			if start += done; start == end {
 				continue
 			}
+			if len(d.cells) == 0 && d.ensureLease() == nil {
+				continue // most likely that was all
+			}
 			// Where it stops at once again and again, as at addresses outside 48 bits, more
 			// and more go the other way together.
 			if undone = min(2*undone, encounterBlock); done > 0 {

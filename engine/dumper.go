@@ -32,6 +32,7 @@ type Dumper struct {
 	// The records of next and of those that follow it, as far as they are leased and lie
 	// side by side. nil: no lease.
 	cells []uint64
+	bare  uint64 // kinds below 64, by bit, that go the short way: none without cells
 
 	objects, reserved int32  // in this lease
 	kinds             uint32 // how many the context has; 0 without a context, and on a closed handle
@@ -67,11 +68,19 @@ func (d *Dumper) check(k Kind) error {
 // the index is being moved to a larger table, and for what strategies of Options.Count and
 // Options.Holds wait for, if they do.
 func (d *Dumper) Encounter(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
+	if d != nil && k < 64 && d.bare>>k&1 != 0 && !d.c.past.Load() {
+		// The fewer instructions there are here, the more encounters the processor looks
+		// ahead while it waits for the memory of one.
+		next := int32(d.next)
+		got := d.c.index.Encounter(uint64(p), uint8(k), next, &d.cells[0], bareLow(k))
+		if got != next && got != 0 {
+			d.log.Inc(got)
+			return ObjRef(got), false, nil
+		}
+		return d.encounterBare(p, k, got)
+	}
 	if d.mustCheck(k) {
 		return d.encounter(p, k)
-	}
-	if len(d.cells) != 0 && d.c.bare.has(k) {
-		return d.encounterBare(p, k)
 	}
 	got, tag := d.c.index.Lookup(uint64(p))
 	if got == 0 {
@@ -272,9 +281,9 @@ func (d *Dumper) use(n int) {
 
 // findCells finds the records of d.next and those that follow it.
 func (d *Dumper) findCells() {
-	d.cells = nil
+	d.cells, d.bare = nil, 0
 	if d.leased && d.next <= d.lease.last {
-		d.cells = d.c.records.Run(d.next, d.lease.last)
+		d.cells, d.bare = d.c.records.Run(d.next, d.lease.last), d.c.bare[0]
 	}
 }
 

@@ -88,7 +88,7 @@ func (p *leasePool) end(d *Dumper) {
 		p.giveBack(span{d.next, d.lease.last})
 	}
 	d.next = d.lease.last + 1
-	d.cells = nil
+	d.cells, d.bare = nil, 0
 }
 
 // add registers a new handle, unless the context is closed.

@@ -44,19 +44,15 @@ func bareKinds(o Options) (bare kindSet) {
 // bareLow is what the record of an object of kind k that is held has below its address.
 func bareLow(k Kind) uint64 { return uint64(k)<<kindShift | uint64(held) }
 
-// encounterBare is Encounter of an object of a bare kind, where there is a record for it.
-func (d *Dumper) encounterBare(p Ptr, k Kind) (ref ObjRef, first bool, err error) {
-	cell, next := &d.cells[0], int32(d.next)
-	switch got := d.c.index.Encounter(uint64(p), uint8(k), next, cell, bareLow(k)); got {
-	case next:
-		return d.added(cell, ObjRef(next))
-	case 0:
+// encounterBare ends an encounter of an object of a bare kind that the index has inserted
+// under got, d.next, or, if that is 0, left undone.
+func (d *Dumper) encounterBare(p Ptr, k Kind, got int32) (ref ObjRef, first bool, err error) {
+	cell := &d.cells[0]
+	if got == 0 {
 		d.retract(cell)
 		return d.encounter(p, k)
-	default:
-		d.log.Inc(got)
-		return ObjRef(got), false, nil
 	}
+	return d.added(cell, ObjRef(got))
 }
 
 // retract takes back what an encounter that was left undone has written to cell, the record

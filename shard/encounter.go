@@ -23,7 +23,7 @@ import (
 // After 0 *record may have been written, and nobody can find ptr under next, unless the
 // index has been closed: the caller takes the record back.
 func (x *Compact) Encounter(ptr uint64, tag uint8, next int32, record *uint64, low uint64) int32 {
-	return x.encounter(ptr, tag, next, record, low)
+	return encounter(x, ptr, tag, next, record, low)
 }
 
 // EncounterBatch does what Encounter does for ptrs, one after the other, overlapping their
@@ -107,7 +107,9 @@ func (x *Compact) encounterAt(l *located, n *newcomer) int32 {
 	switch {
 	case n.tag == TagUnknown:
 		return 0
-	case ref != 0 && tag == n.tag:
+	case ref != 0 && (tag == n.tag || ref == n.ref):
+		// Under n.ref only if a kernel has put it in and left the rest to us, as the table
+		// was being replaced; the new one may have no room for tags.
 		return ref
 	case ref != 0 || n.ref <= 0 || n.ptr == 0:
 		return 0

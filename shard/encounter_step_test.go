@@ -15,7 +15,7 @@ var stepConfig = Config{Shards: 1, Expected: 2_000}
 // forget makes a table that has been replaced read as zeros, as its pages do once they have
 // been given back: a late inserter finds room there.
 func (t *table) forget() {
-	for i := range t.groupMask + 1 {
+	for i := range t.groups {
 		g := t.group(i)
 		for j := range g {
 			atomic.StoreUint64(&g[j], 0)

@@ -422,3 +422,26 @@ func (c *encounterRace) slowly(ptr uint64, next *int32) int32 {
 	}
 	return got
 }
+
+// A kernel may leave an address to Go after it has put it in, if the table was replaced
+// meanwhile, by one without room for tags perhaps. It still is this encounter's.
+func TestEncounter_ownNumberInATableWithoutTags(t *testing.T) {
+	x := compactSubject.open(t, Config{Shards: 1}).(*Compact)
+	const number = 20_000
+	ptrs := []uint64{heapAddress(1)}
+	mustInsert(t, x, ptrs[0], number)
+	if _, tag := x.Lookup(ptrs[0]); tag != TagUnknown {
+		t.Fatalf("the table has room for tag %d; want none", tag)
+	}
+	var records [1]uint64
+	var refs [1]int32
+	if got := x.encounterGo(ptrs[0], 5, number, &records[0], testLow); got != number {
+		t.Errorf("encounterGo = %d; want %d", got, number)
+	}
+	if done, used := x.encounterBatchGo(ptrs, 5, number, records[:], testLow, refs[:]); done != 1 || used != 1 || refs[0] != number {
+		t.Errorf("encounterBatchGo = %d, %d, number %d; want 1, 1, %d", done, used, refs[0], number)
+	}
+	if got := x.encounterGo(ptrs[0], 5, number+1, &records[0], testLow); got != 0 {
+		t.Errorf("encounterGo with another number = %d; want 0: the tag is not known", got)
+	}
+}

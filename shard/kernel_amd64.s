@@ -1895,9 +1895,9 @@ other:
 	MOVL $0x00000000, ref+24(FP)
 	RET
 
-// func encounterKernel(x *byte, ptr uint64, tag uint8, next int32, record *uint64, low uint64) (ref int32)
+// func encounter(x *byte, ptr uint64, tag uint8, next int32, record *uint64, low uint64) (ref int32)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI, BMI2, CMOV
-TEXT ·encounterKernel(SB), NOSPLIT, $0-44
+TEXT ·encounter(SB), NOSPLIT, $0-44
 	CMPB          ·kernelUsed+0(SB), $0x02
 	JNE           not_avx512
 	MOVQ          x+0(FP), AX
@@ -1945,6 +1945,8 @@ avx512_found:
 	ORB     51(R9), R12
 	CMPB    R12, tag+16(FP)
 	JNE     other
+	CMPB    R12, $-1
+	JEQ     other
 	MOVL    DX, ref+40(FP)
 	RET
 
@@ -1991,6 +1993,8 @@ avx512_absent:
 	MOVQ     ptr+8(FP), R12
 	TESTQ    R12, R12
 	JZ       other
+	CMPB     tag+16(FP), $-1
+	JEQ      other
 	SHLQ     $0x10, R12
 	ORQ      low+32(FP), R12
 	MOVQ     record+24(FP), DX
@@ -2075,6 +2079,8 @@ avx2_found:
 	ORB     51(R9), R12
 	CMPB    R12, tag+16(FP)
 	JNE     other
+	CMPB    R12, $-1
+	JEQ     other
 	MOVL    DX, ref+40(FP)
 	RET
 
@@ -2138,6 +2144,8 @@ avx2_absent:
 	MOVQ     ptr+8(FP), R12
 	TESTQ    R12, R12
 	JZ       other
+	CMPB     tag+16(FP), $-1
+	JEQ      other
 	SHLQ     $0x10, R12
 	ORQ      low+32(FP), R12
 	MOVQ     record+24(FP), DX
@@ -2159,8 +2167,7 @@ avx2_absent:
 	RET
 
 other:
-	MOVL $0x00000000, ref+40(FP)
-	RET
+	JMP ·encounterLeft+0(SB)
 
 // func encounterBatchAVX512(x *byte, ptrs *uint64, refs *int32, n int, tag uint8, next int32, limit uint32, records *uint64, low uint64) (done int, after int32, crowded bool)
 // Requires: AVX, AVX512DQ, AVX512F, BMI, BMI2, CMOV, MMX+

@@ -24,20 +24,16 @@ func (x *Compact) Insert(ptr uint64, ref int32, tag uint8) (got int32, gotTag ui
 //go:noescape
 func insertKernel(x *Compact, ptr uint64, next int32, tag uint8) (ref int32, gotTag uint8)
 
-// encounter is Encounter.
-func (x *Compact) encounter(ptr uint64, tag uint8, next int32, record *uint64, low uint64) int32 {
-	if tag != TagUnknown {
-		if ref := encounterKernel(x, ptr, tag, next, record, low); ref != 0 {
-			return ref
-		}
-	}
-	return x.encounterGo(ptr, tag, next, record, low)
-}
-
-// encounterKernel is encounterGo for what is usual; for the rest it returns 0.
+// encounter is Encounter: the kernel that kernelUsed says. What is not usual it leaves to
+// encounterLeft.
 //
 //go:noescape
-func encounterKernel(x *Compact, ptr uint64, tag uint8, next int32, record *uint64, low uint64) (ref int32)
+func encounter(x *Compact, ptr uint64, tag uint8, next int32, record *uint64, low uint64) (ref int32)
+
+//lint:ignore U1000 the assembly goes on there
+func encounterLeft(x *Compact, ptr uint64, tag uint8, next int32, record *uint64, low uint64) (ref int32) {
+	return x.encounterGo(ptr, tag, next, record, low)
+}
 
 // encounterBatchAVX512 does what EncounterBatch does for the n addresses at ptrs, 1 or more,
 // with numbers below limit; or, if records is nil, what InsertBatch does. It ends before an

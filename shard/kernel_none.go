@@ -26,7 +26,7 @@ func (x *Compact) insertBatch(ptrs []uint64, tag uint8, next int32, refs []int32
 	return x.insertBatchGo(ptrs, tag, next, refs)
 }
 
-func (x *Compact) encounter(ptr uint64, tag uint8, next int32, record *uint64, low uint64) int32 {
+func encounter(x *Compact, ptr uint64, tag uint8, next int32, record *uint64, low uint64) int32 {
 	return x.encounterGo(ptr, tag, next, record, low)
 }
 

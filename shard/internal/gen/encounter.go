@@ -86,8 +86,8 @@ func tagOfWord() {
 	ORB(field(table, tableTagFill), word.As8())
 }
 
-// encounterSingle writes a kernel that looks an address up and inserts it if it is absent. It returns
-// 0 for what it leaves to Go.
+// encounterSingle writes a kernel that looks an address up and inserts it if it is absent. What
+// it leaves to Go it goes on with there, or returns 0 for.
 func encounterSingle(name string, record bool) {
 	const noSplit = 4
 	if record {
@@ -103,6 +103,10 @@ func encounterSingle(name string, record bool) {
 	JNE(LabelRef("other"))
 	label("avx2_").encounterSingle(avx2{}, record)
 	Label("other")
+	if record {
+		leave("encounterLeft")
+		return
+	}
 	MOVL(U32(0), result("ref"))
 	RET()
 }
@@ -119,8 +123,11 @@ func (p label) encounterSingle(c comparer, record bool) {
 	BZHIQ(shift, word, slot)
 	tagOfWord()
 	if record {
+		// TagUnknown, which is 255, is no tag.
 		CMPB(word.As8(), param("tag"))
 		JNE(LabelRef("other"))
+		CMPB(word.As8(), I8(-1))
+		JEQ(LabelRef("other"))
 	} else {
 		Store(word.As8(), Return("gotTag"))
 	}
@@ -147,6 +154,8 @@ func (p label) encounterSingle(c comparer, record bool) {
 	TESTQ(word, word)
 	JZ(LabelRef("other"))
 	if record {
+		CMPB(param("tag"), I8(-1))
+		JEQ(LabelRef("other"))
 		SHLQ(Imm(16), word)
 		ORQ(param("low"), word)
 		to := Load(Param("record"), slot)
@@ -167,7 +176,7 @@ func (p label) encounterSingle(c comparer, record bool) {
 // the lookups do; unlike these it searches one after the other, and ends where Go must do one.
 func encounterBatch(name string, c comparer, h hasher) {
 	TEXT(name, 0, "func(x *byte, ptrs *uint64, refs *int32, n int, tag uint8, next int32, limit uint32, records *uint64, low uint64) (done int, after int32, crowded bool)")
-	b := between{AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring), Mem{}}
+	b := newBetween()
 	record := AllocLocal(8) // of the next number
 	Load(Param("records"), word)
 	MOVQ(word, record)

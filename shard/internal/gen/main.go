@@ -61,7 +61,7 @@ func main() {
 	batch("lookupBatchAVX512", avx512{}, hashAVX512{})
 	batch("lookupBatchAVX2", avx2{}, hashBMI{})
 	encounterSingle("insertKernel", false)
-	encounterSingle("encounterKernel", true)
+	encounterSingle("encounter", true)
 	encounterBatch("encounterBatchAVX512", avx512{}, hashAVX512{})
 	encounterBatch("encounterBatchAVX2", avx2{}, hashBMI{})
 	Generate()
@@ -267,7 +267,7 @@ func single() {
 	JNE(LabelRef("other"))
 	singleWith("avx2", avx2{})
 	Label("other")
-	leave()
+	leave("lookupKernelGo")
 }
 
 func singleWith(p string, c comparer) {
@@ -297,7 +297,7 @@ func singleWith(p string, c comparer) {
 	RET()
 	Label(p + "_left")
 	c.done()
-	leave()
+	leave("lookupKernelGo")
 }
 
 // hashSingle sets entry, table, group and key for the address ptr, and goes to other if that
@@ -343,8 +343,8 @@ func nextGroup() {
 }
 
 // leave goes on in Go. It has the same arguments and results, in the same place.
-func leave() {
-	Instruction(&ir.Instruction{Opcode: "JMP", Operands: []Op{symbol("lookupKernelGo")}, IsTerminal: true})
+func leave(to string) {
+	Instruction(&ir.Instruction{Opcode: "JMP", Operands: []Op{symbol(to)}, IsTerminal: true})
 }
 
 // A batch takes each address through two passes: the first hashes it and asks for its
@@ -370,9 +370,10 @@ var (
 )
 
 // between is what the ring keeps.
-type between struct {
-	hashes, entries, tables, groups Mem
-	lane                            Mem // the one that is done by itself
+type between struct{ hashes, entries, tables, groups Mem }
+
+func newBetween() between {
+	return between{AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring)}
 }
 
 // hasher does the first pass.
@@ -491,7 +492,8 @@ func turn(i reg.GPPhysical) {
 // batch writes a batch kernel. It is long because the paths of a lane meet in its labels.
 func batch(name string, c comparer, h hasher) {
 	TEXT(name, 0, "func(x *byte, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)")
-	b := between{AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8 * ring), AllocLocal(8)}
+	b := newBetween()
+	lane := AllocLocal(8) // the one that is done by itself
 	left := result("left")
 	MOVB(Imm(0), left)
 	Load(Param("x"), index)
@@ -580,7 +582,6 @@ func batch(name string, c comparer, h hasher) {
 	BTSL(slot.As32(), pending.As32())
 	DECL(pending.As32())
 	Label("each")
-	lane := b.lane
 	TZCNTL(pending.As32(), slot.As32())
 	MOVQ(slot, lane)
 	ADDQ(slot, at)
