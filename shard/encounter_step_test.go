@@ -15,7 +15,7 @@ var stepConfig = Config{Shards: 1, Expected: 2_000}
 // forget makes a table that has been replaced read as zeros, as its pages do once they have
 // been given back: a late inserter finds room there.
 func (t *table) forget() {
-	for i := range t.groupMask + 1 {
+	for i := range t.groups {
 		g := t.group(i)
 		for j := range g {
 			atomic.StoreUint64(&g[j], 0)
@@ -44,14 +44,14 @@ func TestEncounter_tableReplacedAfterTheCAS(t *testing.T) {
 					got <- refs[0]
 				}()
 				<-reached
-				old := x.shards[0].tab.Load()
+				old := x.dir[0].tab.Load()
 				if record[0] != wantRecord(ptr) {
 					t.Errorf("stopped at %q: the record is %#x; want %#x", step, record[0], wantRecord(ptr))
 				}
 				for i := range grown {
 					mustInsert(t, x, heapAddress(i+1), int32(i+1))
 				}
-				if x.shards[0].tab.Load() != old {
+				if x.dir[0].tab.Load() != old {
 					old.forget()
 				}
 				resume()
@@ -77,12 +77,12 @@ func TestEncounter_lostRace(t *testing.T) {
 			ptr := heapAddress(0)
 			go func() { got <- x.Encounter(ptr, 3, stepNumber, &record, testLow) }()
 			<-reached
-			old := x.shards[0].tab.Load()
+			old := x.dir[0].tab.Load()
 			mustInsert(t, x, ptr, 1)
 			for i := range grown {
 				mustInsert(t, x, heapAddress(i+1), int32(i+2))
 			}
-			if x.shards[0].tab.Load() != old {
+			if x.dir[0].tab.Load() != old {
 				old.forget()
 			}
 			resume()
