@@ -2,26 +2,12 @@
 
 package shard
 
-import (
-	"sync/atomic"
-	"testing"
-)
+import "testing"
 
 // In a table of this size the number fits, and a few thousand others make it grow.
 const stepNumber = 8_000
 
 var stepConfig = Config{Shards: 1, Expected: 2_000}
-
-// forget makes a table that has been replaced read as zeros, as its pages do once they have
-// been given back: a late inserter finds room there.
-func (t *table) forget() {
-	for i := range t.groups {
-		g := t.group(i)
-		for j := range g {
-			atomic.StoreUint64(&g[j], 0)
-		}
-	}
-}
 
 // An encounter is stopped right after its entry is in, and the table is replaced, once or
 // more: whether its entry was copied or not, it is the one that inserted.

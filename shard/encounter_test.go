@@ -1,6 +1,8 @@
 package shard
 
 import (
+	"errors"
+	"math"
 	"math/rand/v2"
 	"sync/atomic"
 	"testing"
@@ -310,6 +312,44 @@ func TestEncounter_largeNumbers(t *testing.T) {
 			ref += 1 + ref/8
 		}
 		mustHold(t, x, want)
+	})
+}
+
+// A batch may bring more records than there are numbers left. No address gets a number
+// beyond the last one, not even in a table whose words have room for it.
+func TestG4_encounterBatchOfTheLastNumbers(t *testing.T) {
+	forEachKernel(t, func(t *testing.T) {
+		x := compactSubject.open(t, Config{Shards: 1 << 9}).(*Compact)
+		tab, err := newTable(x.arena, span{9, 0, 1}, 1<<11, math.MaxInt32, mixer{})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if !tab.fits(math.MaxInt32) || tab.refMask <= math.MaxInt32 {
+			t.Fatalf("the table has room for numbers up to %#x only", tab.refMask)
+		}
+		x.dir[0].tab.Store(tab)
+		ptrs := make([]uint64, 40)
+		for i := range ptrs {
+			ptrs[i] = x.address(tab.unplace(uint64(i)*3, 0))
+		}
+		ptrs = ptrs[1:] // the first one is 0
+		refs, records := make([]int32, len(ptrs)), make([]uint64, len(ptrs))
+		const numbers = 20
+		if done, used := x.EncounterBatch(ptrs, 5, math.MaxInt32-numbers+1, records, testLow, refs); done != numbers || used != numbers {
+			t.Errorf("EncounterBatch with %d numbers left: %d done, %d used, numbers %d", numbers, done, used, refs)
+		}
+		used, err := x.InsertBatch(ptrs[numbers:], 5, math.MaxInt32-2, refs[numbers:])
+		if used != 3 || !errors.Is(err, ErrInvalid) {
+			t.Errorf("InsertBatch with 3 numbers left: %d used, %v", used, err)
+		}
+		if n := x.Len(); n != numbers+3 {
+			t.Errorf("%d entries; want %d", n, numbers+3)
+		}
+		for ptr, ref := range x.All() {
+			if ref <= 0 {
+				t.Errorf("%#x has number %d", ptr, ref)
+			}
+		}
 	})
 }
 

@@ -140,7 +140,7 @@ func TestG20_StoppedReplacementDelaysOnlyNewInsertsThere(t *testing.T) {
 }
 
 func testStoppedReplacement(t *testing.T, s setup, step string) {
-	index := s.open(t)
+	index := s.open(t, fewShards)
 	x := index.(*Compact)
 	want := make(map[uint64]stored)
 	var mu sync.Mutex // of want

@@ -60,18 +60,20 @@ func leftToGo(done, n int) int {
 	return 1
 }
 
+// numbersEnd is the end of the numbers that there are.
+const numbersEnd = 1 << 31
+
 // insertBatch is InsertBatch.
 func (x *Compact) insertBatch(ptrs []uint64, tag uint8, next int32, refs []int32) (used int, err error) {
 	if kernelUsed == kernelGo || next <= 0 {
 		return x.insertBatchGo(ptrs, tag, next, refs)
 	}
-	const limit = 1 << 31
 	var failed batchErrors
 	for start := 0; start < len(ptrs); {
 		part := ptrs[start:min(start+kernelBatch, len(ptrs))]
 		done, n := 0, 0
-		if int64(next)+int64(used) < limit {
-			done, n = x.encounterPart(part, tag, next+int32(used), limit, nil, 0, refs[start:])
+		if int64(next)+int64(used) < numbersEnd {
+			done, n = x.encounterPart(part, tag, next+int32(used), numbersEnd, nil, 0, refs[start:])
 		}
 		used += n
 		start += done
@@ -92,6 +94,7 @@ func (x *Compact) encounterBatch(ptrs []uint64, tag uint8, next int32, records [
 	if kernelUsed == kernelGo || next <= 0 || tag == TagUnknown {
 		return x.encounterBatchGo(ptrs, tag, next, records, low, refs)
 	}
+	limit := uint32(min(uint64(next)+uint64(len(records)), numbersEnd))
 	for done < len(ptrs) {
 		part := ptrs[done:min(done+kernelBatch, len(ptrs))]
 		rest := records[used:]
@@ -100,7 +103,7 @@ func (x *Compact) encounterBatch(ptrs []uint64, tag uint8, next int32, records [
 		if len(rest) > 0 {
 			at = &rest[0]
 		}
-		d, u := x.encounterPart(part, tag, next+int32(used), uint32(next)+uint32(len(records)), at, low, refs[done:])
+		d, u := x.encounterPart(part, tag, next+int32(used), limit, at, low, refs[done:])
 		done += d
 		used += u
 		if d == len(part) {
