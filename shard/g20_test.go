@@ -251,10 +251,11 @@ func TestG5_InsertsBesideTheCopyAreNotLost(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer x.Close()
-	groups := x.dir[0].tab.Load().groups
-	// Addresses by home group: the top bits.
+	old := x.dir[0].tab.Load()
+	groups := old.groups
+	// Addresses by home group.
 	address := func(home, i uint64) uint64 {
-		ptr := home<<(addrBits-log2ceil(groups)) | (i + 1)
+		ptr := old.start(home)>>addrPad + i + 1
 		return uint64(int64(ptr<<addrPad) >> addrPad)
 	}
 	want := make(map[uint64]stored)
@@ -453,7 +454,7 @@ func TestG4_NoMemoryInTheMiddleOfAReplacement(t *testing.T) {
 	old := s.tab.Load()
 	groups := old.groups
 	address := func(home, i uint64) uint64 {
-		ptr := home<<(addrBits-log2ceil(groups)) | (i + 1)
+		ptr := old.start(home)>>addrPad + i + 1
 		return uint64(int64(ptr<<addrPad) >> addrPad)
 	}
 	want := make(map[uint64]stored)
