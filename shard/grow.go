@@ -65,10 +65,13 @@ func (x *Compact) replace(s *dirEntry, old *table, ref int32, why reason) error 
 	case old.sparse():
 		// The addresses defeat the hash: more room would only hide it.
 		m = newMixer(addrBits - old.depth)
-	case x.splits(old):
-		split = true
 	default:
-		groups *= 2
+		if !old.clustered() {
+			m = mixer{}
+		}
+		if split = !m.on && x.splits(old); !split {
+			groups *= 2
+		}
 	}
 	for {
 		to, err := x.successors(old, split, groups, ref, m)
@@ -86,6 +89,14 @@ func (x *Compact) replace(s *dirEntry, old *table, ref int32, why reason) error 
 		if res == movedTooLarge {
 			// Numbers come in any order: another thread's was larger than ours.
 			ref = max(ref, old.largestRef())
+			continue
+		}
+		if old.mixer.on && !m.on {
+			// The sample was wrong: the addresses still need the mixer.
+			m = old.mixer
+			if split {
+				split, groups = false, 2*groups
+			}
 			continue
 		}
 		// Past the bound again. A fresh mixer helps unless the table is too small for
@@ -114,6 +125,33 @@ const (
 	sparseNum       = 11 // of 20
 	sparseDen       = 20
 	sparseGroupsMin = 32
+)
+
+// clustered tells whether t has a mixer and needs it. A few addresses that few groups are
+// enough to tell apart may have been why it got it, or some that were inserted first, and a
+// shard with a mixer is never split. Its first groups are a sample of its addresses.
+func (t *table) clustered() bool {
+	if !t.mixer.on {
+		return false
+	}
+	var in [clusters]uint8
+	for i := range min(t.groups, clusters) {
+		g := t.group(i)
+		for j := range t.occupied(g) {
+			n := &in[t.unplace(i, atomic.LoadUint64(&g[j]))<<t.depth>>(64-6)]
+			if *n++; *n > clusterMax {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// Of well-mixed addresses, 5 or 6 are in each part that has its share of as many groups,
+// and more than 16 in one of them once in 150 times.
+const (
+	clusters   = 1 << 6
+	clusterMax = 16
 )
 
 // successors are the tables that replace one: of the same shard, or, if there is a second
@@ -163,7 +201,7 @@ func (x *Compact) abandon(to successors) {
 }
 
 func (x *Compact) count(old *table, to successors) {
-	if to[0].mixer != old.mixer {
+	if to[0].mixer.on && to[0].mixer != old.mixer {
 		x.rehashes.Add(1)
 	}
 	if to[1] != nil || to[0].groups > old.groups {
@@ -415,7 +453,9 @@ func (s *successors) put(from *table, i, w uint64) moveResult {
 		if from.mixer.on {
 			h = from.mixer.unmix(h)
 		}
-		h = s[0].mixer.mix(h)
+		if s[0].mixer.on {
+			h = s[0].mixer.mix(h)
+		}
 	}
 	t, h := s.of(h)
 	ref := from.ref(w)

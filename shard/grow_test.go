@@ -129,6 +129,28 @@ func TestMovesInOrderMoveEverything(t *testing.T) {
 	}
 }
 
+// Addresses that defeat the hash of a small table, but not that of larger ones, leave it no
+// mixer for good: the index would be one shard, and each replacement a copy of everything.
+func TestMixersGoAsTablesGrow(t *testing.T) {
+	x := compactSubject.open(t, Config{}).(*Compact)
+	mixed := false
+	n := sized(100_000)
+	for i := range n {
+		mustInsert(t, x, heapAddress(i), int32(i+1))
+		s, _ := x.hash(heapAddress(i))
+		mixed = mixed || s.tab.Load().mixer.on
+	}
+	mustBeConsistent(t, x, n)
+	for i := range x.dir {
+		if tab := x.dir[i].tab.Load(); tab.mixer.on {
+			t.Errorf("shard of entry %d, depth %d, %d groups, still has a mixer", i, tab.depth, tab.groups)
+		}
+	}
+	if st := x.Stats(); !mixed || st.Shards < x.stripes {
+		t.Errorf("a mixer: %t; %d shards; want one, and at least %d", mixed, st.Shards, x.stripes)
+	}
+}
+
 // BenchmarkReplace takes the replacement of one table apart. The time of an op is that of
 // all steps; each has a metric of its own, the median of all times: allocation; freezing
 // and copying, where one new table in several has a page fault to pay for (faulted-ns is
