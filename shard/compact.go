@@ -80,7 +80,7 @@ const (
 // splits tells whether the shard of t is to be split.
 func (x *Compact) splits(t *table) bool {
 	switch {
-	case x.stripes == 1 || t.count == 1 || t.mixer.on:
+	case x.stripes == 1 || t.count == 1:
 		return false
 	case 1<<t.depth < x.stripes:
 		return t.groups >= splitGroupsFew

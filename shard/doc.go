@@ -76,7 +76,8 @@
 // room within the probe bound, or when a number has more bits than its words have room
 // for. If it is much emptier than well-mixed addresses would have left it, they defeat
 // the multiplier: the new table is as large, and mixes addresses by a random bijection
-// instead. So chosen addresses cost one copy, not a doubling each.
+// instead. So chosen addresses cost one copy, not a doubling each. A shard that mixes is not
+// split; when it grows and its addresses look evenly spread without, it stops mixing.
 //
 // # Kernels
 //

@@ -126,10 +126,10 @@ func (t *table) place(h uint64) (home, key uint64) {
 // home returns where the search began for the word w found in group i.
 func (t *table) home(i, w uint64) uint64 {
 	d := t.dist(w)
-	if d == 0 {
-		return i
+	for d > i { // more than once in tables of fewer groups than the bound
+		i += t.groups
 	}
-	return (i + ProbeGroupsMax*t.groups - d) % t.groups
+	return i - d
 }
 
 // start returns the first of the mixed hashes whose home is the group home.
@@ -137,7 +137,12 @@ func (t *table) start(home uint64) uint64 {
 	if t.groups&(t.groups-1) == 0 {
 		return home << (64 - t.groupBits)
 	}
-	h, rest := bits.Div64(home, 0, t.groups)
+	return t.startOf(home, t.groups)
+}
+
+// startOf returns what start would if t had so many groups.
+func (t *table) startOf(home, groups uint64) uint64 {
+	h, rest := bits.Div64(home, 0, groups)
 	unit := uint64(1) << (addrPad + t.depth)
 	if rest != 0 {
 		h++
