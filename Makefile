@@ -63,8 +63,14 @@ results: check-go
 	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf --target $(RESULT_TARGETS) \
 		--objects 1e6 --threads 1,2 --trials 10 --json results/million.json > results/million.txt
-	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay \
-		--objects 10k --threads 1,2 --trials 6 --json results/small.json > results/small.txt
+	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay --target $(RESULT_TARGETS) \
+		--objects 10k --threads 1,2 --trials 10 --json results/small.json > results/small.txt
+	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow --target floor,index,index-batch,xsync4 \
+		--objects 1e7 --threads 1 --trials 10 --json results/ten-million.json > results/ten-million.txt
+	bin/crbench run --profile grow --target index,objhash,xsync4 --objects 1e7 --threads 1 --trials 1 --latency \
+		--json results/pauses.json > results/pauses.txt
+	bin/crbench run --profile lookup-hit,checkpoint-zipf --target index,index-batch,objhash,objhash-batch --objects 1e6 \
+		--threads 2,64 --trials 10 --json results/many-threads.json > results/many-threads.txt
 	bin/crbench run --profile restart-in-order,restart-parallel,restart-fetch,audit,snapshot,drop-all \
 		--target objhash,baseline-sized --against baseline-sized --objects 1e6 --threads 1,2 --trials 10 --json results/restart.json > results/restart.txt
 	bin/crbench run --profile count-private,count-hot,count-zipf,count-10k-tasks,count-verdict,count-drop \
