@@ -65,7 +65,7 @@ results: check-go
 		--objects 1e6 --threads 1,2 --trials 10 --json results/million.json > results/million.txt
 	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay --target $(RESULT_TARGETS) \
 		--objects 10k --threads 1,2 --trials 10 --json results/small.json > results/small.txt
-	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow --target floor,index,index-batch,xsync4 \
+	bin/crbench run --profile lookup-hit,first-pass,grow --target floor,index,index-batch,xsync4 \
 		--objects 1e7 --threads 1 --trials 10 --json results/ten-million.json > results/ten-million.txt
 	bin/crbench run --profile grow --target index,objhash,xsync4 --objects 1e7 --threads 1 --trials 1 --latency \
 		--json results/pauses.json > results/pauses.txt

@@ -69,7 +69,7 @@ type Options struct {
 	MaxBytes int64
 
 	// Shards is the number of shards of the identity index, rounded up to a power of
-	// two, at most 65536; 0 chooses for the machine.
+	// two, at most 65536; 0 starts with as many as ExpectedObjects needs, and makes more.
 	Shards int
 
 	// Seed chooses the hash function among the vetted ones; 0 chooses at random.

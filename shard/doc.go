@@ -40,9 +40,10 @@
 //
 // A directory entry has a hash's first bits for its number. As long as there are few
 // objects, many entries have the same table. A shard that outgrows its table gets a larger
-// one until that has 2,048 groups (32, if there are fewer shards than four for each processor); then it is split in
-// two, by the next bit of the hash, so that what is copied at once stays small (extendible
-// hashing). The directory never changes its size: beyond 512 shards tables just double. An index with a given number of shards keeps them all.
+// one until that has 2,048 groups (32, if there are fewer shards than four for each
+// processor); then it is split in two, by the next bit of the hash, so that what is copied at
+// once stays small (extendible hashing). The directory never changes its size: beyond 512
+// shards tables just double. An index with a given number of shards keeps that.
 //
 // Search is linear over groups, at most [ProbeGroupsMax] of them. Slots of a group
 // are filled in order, so the first group with room ends a search.
@@ -60,15 +61,13 @@
 // entry there.
 //
 // Growth, under the stripe lock: make the new table, or the two of the halves; group by
-// group, freeze the first
-// empty slot (a compare-and-swap from 0, which competes with inserters) and copy the
-// entries; lock and publish the new tables, entry by entry of the directory; release the
-// old one, whose pages then read as zeros.
+// group, freeze the first empty slot (a compare-and-swap from 0, which competes with
+// inserters) and copy the entries; lock and publish the new tables, entry by entry of the
+// directory; release the old one, whose pages then read as zeros.
 //
 // Lookup: load the table, search, load the table again, from the same entry; if it is
 // another one now, search again. So an answer comes from a table that was published when
-// it was read.
-// An inserter does the same after its compare-and-swap: if the table has changed, it
+// it was read. An inserter does the same after its compare-and-swap: if the table has changed, it
 // looks whether its entry was copied, and if not inserts it again. (The number is its
 // own, so it can tell.)
 //
@@ -81,7 +80,7 @@
 //
 // # Kernels
 //
-// On amd64 lookups run in assembly that compares the eight slots of a group at once, with
+// On amd64 lookups and inserts run in assembly that compares the eight slots of a group at once, with
 // AVX-512 or AVX2, and leaves to Go what is not usual. Batches keep the next 64 lookups'
 // lines under way. [Kernel] says what was chosen; OBJHASH_KERNEL=purego, avx2 or avx512
 // chooses. internal/gen writes the assembly and says why its answers are those of the Go
@@ -102,18 +101,17 @@
 //   - G23: any address but 0 works.
 //   - G24: a search looks at ProbeGroupsMax groups at most, whatever the addresses.
 //   - G25: tables take 8 bytes for each slot. With well-mixed addresses 0.35 to 0.70 of
-//     the slots are used: 11 to 23 bytes for each object; 13, with chance's part, where
-//     the number of objects was told beforehand. To these come the new table
-//     beside the old one during growth; tables that have been replaced, as long as they
-//     share a block of 2 MiB with one that has not (below 256 KiB, replaced tables of up
-//     to 1 KiB); and a fixed 320 bytes for each shard, and 8 for each entry of
-//     the directory.
+//     the slots are used: 11 to 23 bytes for each object; 13 where the number of objects
+//     was told beforehand. To these come the new table beside the old one during growth;
+//     tables that have been replaced, as long as they share a block of 2 MiB with one that
+//     has not (below 256 KiB, replaced tables of up to 1 KiB); and a fixed 320 bytes for
+//     each shard, and 8 for each entry of the directory.
 //
 // # Progress
 //
 // Lookups are lock-free, and wait-free but for a table that is replaced during each
-// try. On amd64 a batch holds a stop of the world up for 256 lookups at most. Inserts are lock-free while their shard is not being replaced, and wait for that
-// otherwise; a thread stopped during a replacement delays inserts of new addresses into
+// try. On amd64 a batch holds a stop of the world up for 256 addresses at most. Inserts are
+// lock-free while their shard is not being replaced, and wait for that otherwise; a thread stopped during a replacement delays inserts of new addresses into
 // this one shard, and nothing else (G20).
 //
 // # Limits

@@ -5,7 +5,7 @@ import (
 	"os"
 )
 
-// kernel is an implementation of Lookup and LookupBatch of Compact.
+// kernel is an implementation of the lookups and inserts of Compact.
 type kernel uint8
 
 // The assembly knows these numbers.
