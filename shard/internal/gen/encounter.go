@@ -187,16 +187,8 @@ func encounterBatch(name string, c comparer, h hasher) {
 	XORL(second.As32(), second.As32())
 	h.begin()
 
-	Label("more")
 	n := param("n")
-	CMPQ(first, n)
-	JGE(LabelRef("each"))
-	turn(first)
-	h.pass(b)
-	MOVQ(first, slot)
-	SUBQ(second, slot)
-	CMPQ(slot, I32(ahead+lanes))
-	JLT(LabelRef("more"))
+	fillRing(b, h, "each")
 
 	Label("each")
 	turn(second)

@@ -489,6 +489,20 @@ func turn(i reg.GPPhysical) {
 	ANDQ(I32(ring-1), at)
 }
 
+// fillRing is where a turn of a batch begins, at more: it takes addresses through the first
+// pass until the ring is full or there are no more. Then it goes to search, which follows.
+func fillRing(b between, h hasher, search string) {
+	Label("more")
+	CMPQ(first, param("n"))
+	JGE(LabelRef(search))
+	turn(first)
+	h.pass(b)
+	MOVQ(first, slot)
+	SUBQ(second, slot)
+	CMPQ(slot, I32(ahead+lanes))
+	JLT(LabelRef("more"))
+}
+
 // batch writes a batch kernel. It is long because the paths of a lane meet in its labels.
 func batch(name string, c comparer, h hasher) {
 	TEXT(name, 0, "func(x *byte, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)")
@@ -504,16 +518,8 @@ func batch(name string, c comparer, h hasher) {
 	XORL(found.As32(), found.As32())
 	h.begin()
 
-	Label("more")
 	n := param("n")
-	CMPQ(first, n)
-	JGE(LabelRef("search"))
-	turn(first)
-	h.pass(b)
-	MOVQ(first, slot)
-	SUBQ(second, slot)
-	CMPQ(slot, I32(ahead+lanes))
-	JLT(LabelRef("more"))
+	fillRing(b, h, "search")
 
 	// All lanes, as if there were nothing but what is usual. A lane for which that is
 	// not so sets its bit in pending.
