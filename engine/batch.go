@@ -66,14 +66,14 @@ func (d *Dumper) EncounterBatch(ptrs []Ptr, k Kind, refs []ObjRef, first []bool)
 			}
 			end = min(start+undone, end)
 		}
-		d.encounterBlock(b, start, end)
+		d.encounterOther(b, start, end)
 		start = end
 	}
 	return errors.Join(b.failed...)
 }
 
-// encounterBlock encounters elements start to end of b, at most encounterBlock.
-func (d *Dumper) encounterBlock(b *batch, start, end int) {
+// encounterOther encounters elements start to end of b, at most encounterBlock, the other way.
+func (d *Dumper) encounterOther(b *batch, start, end int) {
 	simple := d.holders == nil && d.hold == nil && !d.c.past.Load()
 	want := kindTag(b.k)
 	block := asInt32(b.refs[start:end])

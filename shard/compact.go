@@ -46,7 +46,7 @@ func NewCompact(c Config) (*Compact, error) {
 	if err != nil {
 		return nil, err
 	}
-	entries := uint(shardBits)
+	entries := shardBits
 	x := &Compact{mul: multiplierFor(c), stripes: 1}
 	if c.Shards == 0 {
 		x.stripes = 1 << min(shardBits, dirBits)
@@ -228,9 +228,8 @@ func (x *Compact) insert(s *dirEntry, h uint64, ref int32, tag uint8) (int32, ui
 			if s.tab.Load() != t {
 				continue
 			}
-			if res == claimedLast && t.full.Add(1) >= t.fullLimit {
-				// The entry is in; no memory for a larger table is no error yet.
-				_ = x.replace(s, t, ref, crowded)
+			if res == claimedLast {
+				x.filled(s, t, ref)
 			}
 			return t.ref(w), t.tag(w), nil
 		case claimFrozen:
@@ -246,6 +245,14 @@ func (x *Compact) insert(s *dirEntry, h uint64, ref int32, tag uint8) (int32, ui
 				return 0, 0, err
 			}
 		}
+	}
+}
+
+// filled counts a group of t that has become full with the entry of ref, and replaces t if
+// these are too many. The entry is in; no memory for a larger table is no error yet.
+func (x *Compact) filled(s *dirEntry, t *table, ref int32) {
+	if t.full.Add(1) >= t.fullLimit {
+		_ = x.replace(s, t, ref, crowded)
 	}
 }
 

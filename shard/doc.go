@@ -67,9 +67,9 @@
 //
 // Lookup: load the table, search, load the table again, from the same entry; if it is
 // another one now, search again. So an answer comes from a table that was published when
-// it was read. An inserter does the same after its compare-and-swap: if the table has changed, it
-// looks whether its entry was copied, and if not inserts it again. (The number is its
-// own, so it can tell.)
+// it was read. An inserter does the same after its compare-and-swap: if the table has
+// changed, it looks whether its entry was copied, and if not inserts it again. (The number
+// is its own, so it can tell.)
 //
 // A table is replaced when a quarter of its groups is full, when an entry finds no
 // room within the probe bound, or when a number has more bits than its words have room

@@ -145,9 +145,8 @@ func (x *Compact) claimHome(l *located, n *newcomer) bool {
 	if res != claimed && res != claimedLast || l.s.tab.Load() != t {
 		return false
 	}
-	if res == claimedLast && t.full.Add(1) >= t.fullLimit {
-		// The entry is in; no memory for a larger table is no error yet.
-		_ = x.replace(l.s, t, n.ref, crowded)
+	if res == claimedLast {
+		x.filled(l.s, t, n.ref)
 	}
 	return true
 }

@@ -99,30 +99,7 @@ func TestMovesInOrderMoveEverything(t *testing.T) {
 				t.Fatalf("hash %#x has %d, tag %d; want %d", h, got, tag, ref)
 			}
 		}
-		n := 0
-		for _, tab := range to {
-			full := int64(0)
-			for i := uint64(0); tab != nil && i < tab.groups; i++ {
-				for _, w := range tab.group(i) {
-					if w == 0 {
-						break
-					}
-					n++
-					if h := tab.unplace(i, w); want[h] != tab.ref(w) {
-						t.Fatalf("word %#x in group %d is of hash %#x, number %d; want %d", w, i, h, tab.ref(w), want[h])
-					}
-				}
-				if tab.group(i)[groupSlots-1] != 0 {
-					full++
-				}
-			}
-			if tab != nil && tab.full.Load() != full {
-				t.Fatalf("%d full groups are counted; want %d", tab.full.Load(), full)
-			}
-		}
-		if n != len(want) {
-			t.Fatalf("%d entries after %d have been moved", n, len(want))
-		}
+		mustHaveMoved(t, to, want)
 	}
 	if inOrder < sized(500) {
 		t.Errorf("%d moves were in order", inOrder)

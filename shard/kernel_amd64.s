@@ -1677,7 +1677,6 @@ avx512_found:
 	JNE     other
 	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
-	MOVBLZX 50(R9), R11
 	SHRXQ   R11, R12, R12
 	ORB     51(R9), R12
 	MOVB    R12, gotTag+28(FP)
@@ -1805,7 +1804,6 @@ avx2_found:
 	JNE     other
 	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
-	MOVBLZX 50(R9), R11
 	SHRXQ   R11, R12, R12
 	ORB     51(R9), R12
 	MOVB    R12, gotTag+28(FP)
@@ -1940,7 +1938,6 @@ avx512_found:
 	JNE     other
 	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
-	MOVBLZX 50(R9), R11
 	SHRXQ   R11, R12, R12
 	ORB     51(R9), R12
 	CMPB    R12, tag+16(FP)
@@ -2074,7 +2071,6 @@ avx2_found:
 	JNE     other
 	MOVBLZX 50(R9), R11
 	BZHIQ   R11, R12, DX
-	MOVBLZX 50(R9), R11
 	SHRXQ   R11, R12, R12
 	ORB     51(R9), R12
 	CMPB    R12, tag+16(FP)
@@ -2333,7 +2329,6 @@ found:
 	BZHIQ   R11, R12, DX
 	CMPQ    2048(SP), $0x00
 	JEQ     known
-	MOVBLZX 50(R9), R11
 	SHRXQ   R11, R12, R12
 	ORB     51(R9), R12
 	CMPB    R12, tag+32(FP)
@@ -2726,7 +2721,6 @@ found:
 	BZHIQ   R11, R12, DX
 	CMPQ    2048(SP), $0x00
 	JEQ     known
-	MOVBLZX 50(R9), R11
 	SHRXQ   R11, R12, R12
 	ORB     51(R9), R12
 	CMPB    R12, tag+32(FP)

@@ -26,11 +26,7 @@ var ways = []struct {
 		return 1, c.insertedBy(c.x.Insert, ptrs[0], next, refs)
 	}},
 	{"InsertBatch", false, func(c *encounterRace, ptrs []uint64, next int32, refs []int32) (done, used int) {
-		used, err := c.x.InsertBatch(ptrs, 5, next, refs)
-		if err != nil {
-			c.fails.errorf("InsertBatch: %v", err)
-		}
-		return len(ptrs), used
+		return len(ptrs), c.insertedTogether(c.x.InsertBatch, ptrs, next, refs)
 	}},
 	{"encounterGo", true, func(c *encounterRace, ptrs []uint64, next int32, refs []int32) (done, used int) {
 		return c.encountered(c.x.encounterGo(ptrs[0], 5, next, &c.records[next], testLow), next, refs)
@@ -39,12 +35,16 @@ var ways = []struct {
 		return 1, c.insertedBy(c.x.insertGo, ptrs[0], next, refs)
 	}},
 	{"insertBatchGo", false, func(c *encounterRace, ptrs []uint64, next int32, refs []int32) (done, used int) {
-		used, err := c.x.insertBatchGo(ptrs, 5, next, refs)
-		if err != nil {
-			c.fails.errorf("insertBatchGo: %v", err)
-		}
-		return len(ptrs), used
+		return len(ptrs), c.insertedTogether(c.x.insertBatchGo, ptrs, next, refs)
 	}},
+}
+
+func (c *encounterRace) insertedTogether(insert func([]uint64, uint8, int32, []int32) (int, error), ptrs []uint64, next int32, refs []int32) (used int) {
+	used, err := insert(ptrs, 5, next, refs)
+	if err != nil {
+		c.fails.errorf("inserting %d addresses from number %d on: %v", len(ptrs), next, err)
+	}
+	return used
 }
 
 func (c *encounterRace) encountered(ref, next int32, refs []int32) (done, used int) {

@@ -13,9 +13,9 @@ func (x *Compact) address(h uint64) uint64 {
 
 // scan calls f for every entry of the shard whose first entry of the directory is i, with
 // its group, under the stripe lock, so that the table is not replaced meanwhile. It returns
-// the first entry of the next shard.
-func (x *Compact) scan(i int, f func(t *table, group, word uint64)) (next int) {
-	t := x.lockShard(i)
+// the table.
+func (x *Compact) scan(i int, f func(t *table, group, word uint64)) (t *table) {
+	t = x.lockShard(i)
 	defer t.mu.Unlock()
 	for j := range t.groups {
 		g := t.group(j)
@@ -28,7 +28,7 @@ func (x *Compact) scan(i int, f func(t *table, group, word uint64)) (next int) {
 		}
 	}
 	runtime.KeepAlive(x)
-	return i + t.count
+	return t
 }
 
 // lockShard returns the table of entry i of the directory, with its lock held.
@@ -54,9 +54,10 @@ func (x *Compact) All() iter.Seq2[uint64, int32] {
 		// Shards are split, never joined: where one ends, one begins, whatever happens.
 		for i := 0; i < len(x.dir); {
 			found = found[:0]
-			i = x.scan(i, func(t *table, g, w uint64) {
+			t := x.scan(i, func(t *table, g, w uint64) {
 				found = append(found, pair{x.address(t.unplace(g, w)), t.ref(w)})
 			})
+			i += t.count
 			for _, p := range found {
 				if !yield(p.ptr, p.ref) {
 					return
@@ -83,12 +84,13 @@ func (x *Compact) Stats() Stats {
 		st.Wide = int(x.wide.n.Load())
 	}
 	for i := 0; i < len(x.dir); {
-		st.Slots += int(x.dir[i].tab.Load().groups) * groupSlots
-		st.Shards++
-		i = x.scan(i, func(t *table, _, w uint64) {
+		t := x.scan(i, func(t *table, _, w uint64) {
 			st.Probes[t.dist(w)]++
 			st.Objects++
 		})
+		st.Slots += int(t.groups) * groupSlots
+		st.Shards++
+		i += t.count
 	}
 	st.Objects += st.Wide
 	return st

@@ -118,24 +118,38 @@ func TestSplitMovesEverything(t *testing.T) {
 				t.Fatalf("hash %#x has %d in the wrong half", h, got)
 			}
 		}
-		n := 0
-		for _, tab := range to {
-			for i := range tab.groups {
-				for _, w := range tab.group(i) {
-					if w == 0 {
-						break
-					}
-					n++
-					if h := tab.unplace(i, w); want[h] != tab.ref(w) {
-						t.Fatalf("word %#x in group %d is of hash %#x, number %d; want %d", w, i, h, tab.ref(w), want[h])
-					}
+		mustHaveMoved(t, to, want)
+		x.Close()
+	}
+}
+
+// mustHaveMoved checks that the successors have the entries of want, by hash, and no others,
+// and have counted their full groups.
+func mustHaveMoved(t *testing.T, to successors, want map[uint64]int32) {
+	t.Helper()
+	n := 0
+	for _, tab := range to {
+		full := int64(0)
+		for i := uint64(0); tab != nil && i < tab.groups; i++ {
+			for _, w := range tab.group(i) {
+				if w == 0 {
+					break
+				}
+				n++
+				if h := tab.unplace(i, w); want[h] != tab.ref(w) {
+					t.Fatalf("word %#x in group %d is of hash %#x, number %d; want %d", w, i, h, tab.ref(w), want[h])
 				}
 			}
+			if tab.group(i)[groupSlots-1] != 0 {
+				full++
+			}
 		}
-		if n != len(want) {
-			t.Fatalf("%d entries after the split of %d", n, len(want))
+		if tab != nil && tab.full.Load() != full {
+			t.Fatalf("%d full groups are counted; want %d", tab.full.Load(), full)
 		}
-		x.Close()
+	}
+	if n != len(want) {
+		t.Fatalf("%d entries after %d have been moved", n, len(want))
 	}
 }
 

@@ -29,11 +29,6 @@ var (
 	probes = reg.R14 // groups left to look at
 )
 
-// label tells apart the paths of kernels that are written twice into one function.
-type label string
-
-func (p label) of(name string) string { return string(p) + name }
-
 // probeFrom goes on with a search where the home group has no match: to absent if it has
 // a free slot, or one of the next groups has, to found, or to other.
 func (p label) probeFrom(c comparer) {
@@ -79,30 +74,15 @@ func claim(other string) {
 // lock makes the next instruction atomic.
 func lock() { Instruction(&ir.Instruction{Opcode: "LOCK"}) }
 
-// tagOfWord sets word to its tag.
-func tagOfWord() {
-	MOVBLZX(field(table, tableRefBits), shift.As32())
-	SHRXQ(shift, word, word)
-	ORB(field(table, tableTagFill), word.As8())
-}
-
 // encounterSingle writes a kernel that looks an address up and inserts it if it is absent. What
 // it leaves to Go it goes on with there, or returns 0 for.
 func encounterSingle(name string, record bool) {
-	const noSplit = 4
 	if record {
 		TEXT(name, noSplit, "func(x *byte, ptr uint64, tag uint8, next int32, record *uint64, low uint64) (ref int32)")
 	} else {
 		TEXT(name, noSplit, "func(x *byte, ptr uint64, next int32, tag uint8) (ref int32, gotTag uint8)")
 	}
-	CMPB(symbol("kernelUsed"), Imm(kernelAVX512))
-	JNE(LabelRef("not_avx512"))
-	label("avx512_").encounterSingle(avx512{}, record)
-	Label("not_avx512")
-	CMPB(symbol("kernelUsed"), Imm(kernelAVX2))
-	JNE(LabelRef("other"))
-	label("avx2_").encounterSingle(avx2{}, record)
-	Label("other")
+	dispatch(func(p label, c comparer) { p.encounterSingle(c, record) })
 	if record {
 		leave("encounterLeft")
 		return
@@ -119,8 +99,7 @@ func (p label) encounterSingle(c comparer, record bool) {
 	c.done()
 	load("other")
 	recheck("other")
-	MOVBLZX(field(table, tableRefBits), shift.As32())
-	BZHIQ(shift, word, slot)
+	refOfWord()
 	tagOfWord()
 	if record {
 		// TagUnknown, which is 255, is no tag.
@@ -198,8 +177,7 @@ func encounterBatch(name string, c comparer, h hasher) {
 	Label("found")
 	load("other")
 	recheckOf(b, 0, "other")
-	MOVBLZX(field(table, tableRefBits), shift.As32())
-	BZHIQ(shift, word, slot)
+	refOfWord()
 	CMPQ(record, Imm(0))
 	JEQ(LabelRef("known"))
 	tagOfWord()

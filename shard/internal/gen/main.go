@@ -224,6 +224,18 @@ func load(differs string) {
 	JCC(LabelRef(differs))
 }
 
+// refOfWord sets slot to the number of word, and shift to where the tag is.
+func refOfWord() {
+	MOVBLZX(field(table, tableRefBits), shift.As32())
+	BZHIQ(shift, word, slot)
+}
+
+// tagOfWord comes after it, and makes the tag of word.
+func tagOfWord() {
+	SHRXQ(shift, word, word)
+	ORB(field(table, tableTagFill), word.As8())
+}
+
 // recheck goes to replaced unless table still is the published one.
 func recheck(replaced string) {
 	// Ordering: as in lookupGo.
@@ -255,47 +267,58 @@ func probe(c comparer, p, found, absent, other string) {
 	JMP(LabelRef(absent))
 }
 
-func single() {
-	const noSplit = 4
-	TEXT("lookupKernel", noSplit, "func(x *byte, ptr uint64) (ref int32, tag uint8)")
-	Doc("lookupKernel is the kernel that kernelUsed says.")
+// label tells apart the paths of kernels that are written twice into one function.
+type label string
+
+func (p label) of(name string) string { return string(p) + name }
+
+// noSplit is the flag of functions that need no check of the stack.
+const noSplit = 4
+
+// dispatch writes a kernel for one address twice and runs the one that kernelUsed says, or
+// neither: what comes next is at other.
+func dispatch(kernel func(label, comparer)) {
 	CMPB(symbol("kernelUsed"), Imm(kernelAVX512))
 	JNE(LabelRef("not_avx512"))
-	singleWith("avx512", avx512{})
+	kernel("avx512_", avx512{})
 	Label("not_avx512")
 	CMPB(symbol("kernelUsed"), Imm(kernelAVX2))
 	JNE(LabelRef("other"))
-	singleWith("avx2", avx2{})
+	kernel("avx2_", avx2{})
 	Label("other")
+}
+
+func single() {
+	TEXT("lookupKernel", noSplit, "func(x *byte, ptr uint64) (ref int32, tag uint8)")
+	Doc("lookupKernel is the kernel that kernelUsed says.")
+	dispatch(label.single)
 	leave("lookupKernelGo")
 }
 
-func singleWith(p string, c comparer) {
+func (p label) single(c comparer) {
 	hashSingle("other")
 	c.match()
-	JCS(LabelRef(p + "_probe"))
-	Label(p + "_found")
+	JCS(LabelRef(p.of("probe")))
+	Label(p.of("found"))
 	c.done()
 	load("other")
 	recheck("other")
-	MOVBLZX(field(table, tableRefBits), shift.As32())
-	BZHIQ(shift, word, slot)
+	refOfWord()
 	Store(slot.As32(), Return("ref"))
-	SHRXQ(shift, word, word)
-	ORB(field(table, tableTagFill), word.As8())
+	tagOfWord()
 	Store(word.As8(), Return("tag"))
 	RET()
 
-	Label(p + "_probe")
-	probe(c, p+"_", p+"_found", p+"_absent", p+"_left")
-	Label(p + "_absent")
+	Label(p.of("probe"))
+	probe(c, string(p), p.of("found"), p.of("absent"), p.of("left"))
+	Label(p.of("absent"))
 	c.done()
 	recheck("other")
 	XORL(slot.As32(), slot.As32())
 	Store(slot.As32(), Return("ref"))
 	Store(slot.As8(), Return("tag"))
 	RET()
-	Label(p + "_left")
+	Label(p.of("left"))
 	c.done()
 	leave("lookupKernelGo")
 }
@@ -540,14 +563,12 @@ func batch(name string, c comparer, h hasher) {
 		JCS(LabelRef(p + "_absent"))
 		load(p + "_pending")
 		recheckOf(b, lane, p+"_pending")
-		MOVBLZX(field(table, tableRefBits), shift.As32())
-		BZHIQ(shift, word, slot)
+		refOfWord()
 		JZ(LabelRef(p + "_pending"))
 		MOVL(slot.As32(), refOf(lane))
 		TESTQ(tags, tags)
 		JZ(next)
-		SHRXQ(shift, word, word)
-		ORB(field(table, tableTagFill), word.As8())
+		tagOfWord()
 		MOVB(word.As8(), tagOf(lane))
 	}
 	Label(fmt.Sprintf("lane%d", lanes))
@@ -598,16 +619,14 @@ func batch(name string, c comparer, h hasher) {
 	Label("found")
 	load("other")
 	recheckOf(b, 0, "other")
-	MOVBLZX(field(table, tableRefBits), shift.As32())
-	BZHIQ(shift, word, slot)
+	refOfWord()
 	MOVL(slot.As32(), refOf(0))
 	// Same as: if ref != 0 { found++ }
 	CMPL(slot.As32(), Imm(1))
 	SBBQ(I8(-1), found)
 	TESTQ(tags, tags)
 	JZ(LabelRef("done"))
-	SHRXQ(shift, word, word)
-	ORB(field(table, tableTagFill), word.As8())
+	tagOfWord()
 	MOVB(word.As8(), tagOf(0))
 	Label("done")
 	SUBQ(lane, at)
