@@ -182,8 +182,8 @@ func parseCount(word string) (float64, error) {
 	return n * scale, err
 }
 
-// The largest numbers a run accepts. Each thread is one of the operating system's, of which
-// Go ends a program that has more than 10,000.
+// The largest numbers a run accepts. Each thread may be one of the operating system's, where
+// there are as many processors, and Go ends a program that has more than 10,000 of those.
 const (
 	ThreadsMax = 4096
 	TrialsMax  = 10_000

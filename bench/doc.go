@@ -116,11 +116,17 @@
 // while; a target that maps its memory gets untouched pages each time and pays
 // for the faults.
 //
-// Each thread of a trial is one of the operating system's, so there are at most
-// [ThreadsMax]. With more of them than processors, threads take turns, and the end of a
-// phase is that of the thread that the system woke last. A phase that is short, as closing
-// a few handles is, takes longer for that, with all targets alike. count-verdict is on one
-// thread once the users are counted.
+// While there is a processor for each thread of a trial, each is one of the operating
+// system's. With more of them, at most [ThreadsMax], they are goroutines, which Go gives
+// the processors in turn, as it does in a program: as threads of the system each would
+// have to be woken before it can begin, which takes as long as the operations of a
+// short trial do. What one does within Go's time slice of 10 ms it does without
+// interruption, so a trial that is to show what an interruption costs must be longer than
+// that for each thread. The end of a phase is that of the last one. count-verdict is on one thread
+// once the users are counted.
+//
+// Cells are measured one after the other, so what a machine does meanwhile is part of the
+// difference between two numbers of threads. To compare these, alternate runs.
 //
 // What a trial writes beside the table, one objref per operation, passes
 // through the caches in order and is part of the time of every target alike.

@@ -238,9 +238,18 @@ func (ph *phaseOps) run(ctx context.Context, open func(thread int) (worker, erro
 		}
 	}
 	line := newStartLine(len(threads))
+	// More of them than processors are goroutines: the system takes longer to wake a thread
+	// than a part of a short phase takes.
+	ofTheSystem := len(threads) <= runtime.GOMAXPROCS(0)
 	var wg sync.WaitGroup
 	for i := range threads {
-		wg.Go(func() { threads[i].run(line, &stop) })
+		wg.Go(func() {
+			if ofTheSystem {
+				runtime.LockOSThread()
+				defer runtime.UnlockOSThread()
+			}
+			threads[i].run(line, &stop)
+		})
 	}
 	wg.Wait()
 
@@ -276,8 +285,6 @@ type thread struct {
 }
 
 func (th *thread) run(line *startLine, stop *atomic.Bool) {
-	runtime.LockOSThread()
-	defer runtime.UnlockOSThread()
 	defer func() {
 		if p := recover(); p != nil {
 			th.err = fmt.Errorf("panic: %v", p)
