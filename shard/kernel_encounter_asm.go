@@ -109,7 +109,11 @@ func (x *Compact) encounterBatch(ptrs []uint64, tag uint8, next int32, records [
 		if d == len(part) {
 			continue
 		}
-		left := ptrs[done : done+leftToGo(d, len(part)-d)]
+		n := leftToGo(d, len(part)-d)
+		if used > 0 && used == len(records) {
+			n = 1 // most likely a new address, at which Go stops
+		}
+		left := ptrs[done : done+n]
 		d, u = x.encounterBatchGo(left, tag, next+int32(used), records[used:], low, refs[done:])
 		done += d
 		used += u
