@@ -249,7 +249,7 @@ func (l *loader) open(path string, canonical bool, data []byte) error {
 	}
 	if !NamesFile(from) {
 		if !slices.Contains(canonicalNames, from) {
-			return s.bad("inherits", "%s; a file's name ends in %s", unknownWord("profile", from, canonicalNames), profileSuffix)
+			return s.bad("inherits", "%s (the name of a file ends in %s)", unknownWord("profile", from, canonicalNames), profileSuffix)
 		}
 		if l.contains(from, true) {
 			return s.bad("inherits", "%s inherits from itself", from)
@@ -307,6 +307,9 @@ func (s *profileSource) decodeError(err error) error {
 
 // wantedOf says what value a key has; "": there is no such key.
 func wantedOf(path []string) string {
+	if len(path) == 0 {
+		return ""
+	}
 	t := reflect.TypeFor[document]()
 	for _, key := range path {
 		for t.Kind() == reflect.Slice || t.Kind() == reflect.Pointer {
@@ -373,6 +376,7 @@ func (l *loader) resolve() (Profile, error) {
 	}
 	// What it is for is not what its base is for.
 	c.doc.Description = l.chain[0].doc.Description
+	c.from["description"] = l.chain[0]
 	p := c.profile()
 	if p.Trace != "" && !filepath.IsAbs(p.Trace) {
 		p.Trace = absolute(filepath.Join(filepath.Dir(c.from["trace"].path), p.Trace))

@@ -71,7 +71,11 @@ func (x *indexer) key(from spot, e *unstable.Node) spot {
 		}
 		f, ok := fieldOf(from.typ, name)
 		if !ok {
-			x.mistake(at, unknownWord("key", name, keysOf(from.typ)))
+			what := unknownWord("key", name, keysOf(from.typ))
+			if _, top := fieldOf(reflect.TypeFor[document](), name); top {
+				what = fmt.Sprintf("%q is no key of %s; it belongs above the first table", name, from.path)
+			}
+			x.mistake(at, what)
 			return spot{}
 		}
 		from.path = strings.TrimPrefix(from.path+"."+name, ".")

@@ -122,6 +122,7 @@ func (w *Workload) table(ctx context.Context, spec target.Spec, seed uint64, siz
 		return o, err
 	}
 	closed = true
+	drops.Reset() // of threads that met a new object at once, all but one have dropped theirs
 	start := time.Now()
 	if err := t.Close(); err != nil {
 		return o, fmt.Errorf("close: %w", err)
