@@ -109,8 +109,8 @@ func TestZipfCounts(t *testing.T) {
 	const objects = 5000
 	for _, theta := range []float64{0.5, 0.99, 1, 1.4} {
 		for name, ph := range map[string]Phase{
-			"zipf": {Op: Encounter, Draw: Zipf, Theta: theta, PerObject: 100},
-			"held": {Op: Encounter, Draw: Held, Theta: theta, Tasks: objects, PerTask: 100, Spread: Zipf},
+			"zipf": {Op: Encounter, Draw: Zipf, Theta: theta, PerObject: 40},
+			"held": {Op: Encounter, Draw: Held, Theta: theta, Tasks: objects, PerTask: 40, Spread: Zipf},
 		} {
 			_, ptrs, counts := drawn(t, objects, 2, false, ph)
 			head := 0
