@@ -16,9 +16,34 @@ import (
 // number that a person got wrong. The message says what would be right.
 var ErrChoice = errors.New("invalid choice")
 
-// ChooseProfiles returns the canonical profiles of those names, in that order.
-func ChooseProfiles(names []string) ([]Profile, error) {
-	return choose("profile", names, Profiles(), func(p Profile) string { return p.Name })
+// ChooseProfiles returns the profiles of those names, in that order: canonical ones, and
+// those in files where [NamesFile] says so. What is wrong with a file is no wrong choice.
+func ChooseProfiles(names []string) (chosen []Profile, err error) {
+	all, nameOf := Profiles(), func(p Profile) string { return p.Name }
+	if len(names) == 0 {
+		return all, nil
+	}
+	for _, name := range names {
+		var some []Profile
+		if NamesFile(name) {
+			p, err := LoadProfile(name)
+			if err != nil {
+				return nil, err
+			}
+			some = []Profile{p}
+		} else if some, err = choose("profile", []string{name}, all, nameOf); err != nil {
+			return nil, err
+		}
+		for _, p := range some {
+			i := slices.IndexFunc(chosen, func(c Profile) bool { return c.Name == p.Name })
+			if i < 0 {
+				chosen = append(chosen, p)
+			} else if chosen[i].Source != p.Source {
+				return nil, fmt.Errorf("%w: two profiles are called %s; give a file another name, or run them apart", ErrChoice, p.Name)
+			}
+		}
+	}
+	return chosen, nil
 }
 
 // ChooseStrategies returns the ways of counting users of those names, in that order.
@@ -111,6 +136,14 @@ func unknown(what, name string, known []string) error {
 		hint = fmt.Sprintf("; did you mean %q?", n)
 	}
 	return fmt.Errorf("%w: unknown %s %q%s (there are: %s, or all)", ErrChoice, what, name, hint, strings.Join(known, ", "))
+}
+
+// unknownWord says what is wrong with a word of a file, and what would be right.
+func unknownWord(what, name string, known []string) string {
+	if n := nearest(name, known); n != "" {
+		return fmt.Sprintf("unknown %s %q; did you mean %q?", what, name, n)
+	}
+	return fmt.Sprintf("unknown %s %q; there are: %s", what, name, strings.Join(known, ", "))
 }
 
 // nearest returns the known name that a few slips turn into name, or "".

@@ -10,7 +10,6 @@ import (
 	"time"
 
 	"github.com/objhash/objhash/bench/target"
-	"github.com/objhash/objhash/bench/zipf"
 	"github.com/objhash/objhash/internal/region"
 	"github.com/objhash/objhash/refcount"
 )
@@ -106,14 +105,14 @@ func (m *countingMaker) draw(ph Phase, rng *rand.Rand) ([]part, error) {
 			parts[t].refs = refs
 		}
 		return parts, nil
-	case Zipf:
-		refs, err := zipfRefs(objects, ph.count(objects), ph.Theta, rng)
+	case Uniform, Zipf, Hot:
+		refs, err := sharedRefs(ph, ph.Draw, objects, rng)
 		return cutRefs(refs, threads, 1), err
 	case Handles:
 		if ph.PerTask < 1 || BlockOps%ph.PerTask != 0 {
 			return nil, fmt.Errorf("%d operations per task; want a divisor of %d", ph.PerTask, BlockOps)
 		}
-		refs, err := zipfRefs(objects, ph.count(objects), ph.Theta, rng)
+		refs, err := sharedRefs(ph, ph.Spread, objects, rng)
 		return cutRefs(refs, threads, ph.PerTask), err
 	case Again:
 		parts := make([]part, len(m.last))
@@ -142,15 +141,16 @@ func refPasses(objects, passes int, rng *rand.Rand) []int32 {
 	return drawn
 }
 
-func zipfRefs(objects, ops int, theta float64, rng *rand.Rand) ([]int32, error) {
+// sharedRefs draws objrefs by the distribution that a phase names.
+func sharedRefs(ph Phase, by Draw, objects int, rng *rand.Rand) ([]int32, error) {
 	byRank := refPasses(objects, 1, rng)
-	z, err := zipf.New(rng, objects, theta)
+	next, err := ph.sharing(by, objects, rng)
 	if err != nil {
 		return nil, err
 	}
-	refs := make([]int32, ops)
+	refs := make([]int32, ph.count(objects))
 	for i := range refs {
-		refs[i] = byRank[z.Next()]
+		refs[i] = byRank[next()]
 	}
 	return refs, nil
 }

@@ -126,8 +126,8 @@ func TestCountingRefuses(t *testing.T) {
 		{[]bench.Phase{count, {Op: bench.Flush, Timed: true}, closing}, "a flush is not timed"},
 		{[]bench.Phase{count, {Op: bench.Lookup, Draw: bench.Each}, closing}, `"lookup" is not one of counting`},
 		{[]bench.Phase{{Op: bench.Count, Draw: bench.Absent}, closing}, `"absent" is not one of counting`},
-		{[]bench.Phase{{Op: bench.Count, Draw: bench.Zipf}, closing}, "exponent"},
-		{[]bench.Phase{{Op: bench.Count, Draw: bench.Handles, Theta: 1, Tasks: 5, PerTask: 7}, closing}, "divisor of 256"},
+		{[]bench.Phase{{Op: bench.Count, Draw: bench.Zipf, Theta: -1}, closing}, "exponent"},
+		{[]bench.Phase{{Op: bench.Count, Draw: bench.Handles, Spread: bench.Zipf, Theta: 1, Tasks: 5, PerTask: 7}, closing}, "divisor of 256"},
 		{[]bench.Phase{count, {Op: bench.Uncount, Draw: bench.Each, PerObject: 2}, closing}, "was not counted"},
 	} {
 		_, err := bench.NewWorkload(bench.Profile{Name: "x", Phases: c.phases}, bench.Size{Objects: 10, Threads: 2})

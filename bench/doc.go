@@ -9,7 +9,8 @@
 //     nothing.
 //   - A strategy (package refcount) is a way of counting users. A target that can count
 //     in several ways has an entrant for each strategy asked for.
-//   - A profile is a described, seeded, reproducible workload: [Profile].
+//   - A profile is a described, seeded, reproducible workload: [Profile]. It is read from
+//     a file, whose format is [ProfileFormat]; canonical ones are embedded.
 //   - A workload is a profile with its size: every operation of every thread,
 //     made before anything is timed, the same for all targets.
 //   - A trial is one target doing one workload once. A workload that is over

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"runtime"
 	"slices"
 	"strings"
 	"text/tabwriter"
@@ -18,10 +17,10 @@ import (
 // RunOptions is a run as a person asks for it, in words. The zero value of a
 // list asks for the default.
 type RunOptions struct {
-	Profiles []string // names, or "all"; default: DefaultProfiles
+	Profiles []string // names, "all", or files; default: DefaultProfiles
 	Targets  []string // names, or "all"; default: all
 	Objects  []string // numbers; default: each profile's own
-	Threads  []string // numbers; default: Threads
+	Threads  []string // numbers; default: each profile's own, or Threads
 
 	// Strategies are names, or "all", of what targets count users with that can count
 	// in more than one way; default: bare counters in each way, others as they do by
@@ -31,8 +30,11 @@ type RunOptions struct {
 	Trials int
 	Seed   uint64
 
+	// OwnTrials and OwnSeed say that what profiles say goes before Trials and Seed.
+	OwnTrials, OwnSeed bool
+
 	JSON  string // file to keep the report in; "": none
-	Trace string // file of the trace to replay; "": the one that is embedded
+	Trace string // file of the trace to replay; "": the profile's, or the one that is embedded
 
 	Against string // see Config
 
@@ -90,6 +92,9 @@ func (o RunOptions) config() (c Config, err error) {
 	if c.Profiles, err = ChooseProfiles(o.Profiles); err != nil {
 		return c, err
 	}
+	if err = o.own(&c); err != nil {
+		return c, err
+	}
 	if c.Targets, err = ChooseTargets(o.Targets); err != nil {
 		return c, err
 	}
@@ -108,19 +113,41 @@ func (o RunOptions) config() (c Config, err error) {
 	if c.Threads, err = ParseCounts("threads", o.Threads, ThreadsMax); err != nil {
 		return c, err
 	}
-	if len(c.Threads) == 0 {
-		c.Threads = Threads(runtime.GOMAXPROCS(0))
+	for _, cell := range c.plan() {
+		if o.Latency && cell.threads > LatencyThreadsMax {
+			return c, fmt.Errorf("%w: latencies of %s; want at most %d", ErrChoice, plural(cell.threads, "thread"), LatencyThreadsMax)
+		}
 	}
-	if most := slices.Max(c.Threads); o.Latency && most > LatencyThreadsMax {
-		return c, fmt.Errorf("%w: latencies of %s; want at most %d", ErrChoice, plural(most, "thread"), LatencyThreadsMax)
-	}
-	if o.Trials < 1 || o.Trials > TrialsMax {
-		return c, fmt.Errorf("%w: %d trials; want 1 to %s", ErrChoice, o.Trials, grouped(TrialsMax))
+	if c.Trials < 1 || c.Trials > TrialsMax {
+		return c, fmt.Errorf("%w: %d trials; want 1 to %s", ErrChoice, c.Trials, grouped(TrialsMax))
 	}
 	if o.TrialLimit < 0 {
 		return c, fmt.Errorf("%w: trial limit %s; want 0 or more", ErrChoice, o.TrialLimit)
 	}
 	return c, o.loadTrace(&c)
+}
+
+// own takes from the profiles what they say and the person does not. A run has one number
+// of trials, the largest that one asks for, and one seed.
+func (o RunOptions) own(c *Config) error {
+	most := 0
+	for _, p := range c.Profiles {
+		most = max(most, p.Trials)
+	}
+	if o.OwnTrials && most > 0 {
+		c.Trials = most
+	}
+	if !o.OwnSeed {
+		return nil
+	}
+	c.Seed = c.Profiles[0].Seed
+	for _, p := range c.Profiles {
+		if p.Seed != c.Seed {
+			return fmt.Errorf("%w: %s has the seed %d, and %s has %d; name one with --seed, or run them apart",
+				ErrChoice, c.Profiles[0].Name, c.Seed, p.Name, p.Seed)
+		}
+	}
+	return nil
 }
 
 func (o RunOptions) strategies(targets []target.Spec) ([]refcount.Strategy, error) {
@@ -158,13 +185,29 @@ func (o RunOptions) against() error {
 }
 
 func (o RunOptions) loadTrace(c *Config) (err error) {
-	if !slices.ContainsFunc(c.Profiles, func(p Profile) bool { return p.recorded() }) {
+	var replays []Profile
+	for _, p := range c.Profiles {
+		if p.recorded() {
+			replays = append(replays, p)
+		}
+	}
+	if len(replays) == 0 {
 		if o.Trace != "" {
-			return fmt.Errorf("%w: a trace is for the profile replay, which is not among %s", ErrChoice, strings.Join(o.Profiles, ", "))
+			return fmt.Errorf("%w: a trace is for profiles that replay one, as replay does, and there is none among %s",
+				ErrChoice, strings.Join(o.Profiles, ", "))
 		}
 		return nil
 	}
-	c.Trace, c.TraceName, err = OpenTrace(o.Trace)
+	path := o.Trace
+	if path == "" {
+		path = replays[0].Trace
+		for _, p := range replays {
+			if p.Trace != path {
+				return fmt.Errorf("%w: %s and %s replay different traces; name one with --trace, or run them apart", ErrChoice, replays[0].Name, p.Name)
+			}
+		}
+	}
+	c.Trace, c.TraceName, err = OpenTrace(path)
 	return err
 }
 

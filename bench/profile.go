@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"fmt"
 	"slices"
 
 	"github.com/objhash/objhash/bench/keys"
@@ -53,23 +54,36 @@ const (
 	// Absent is Each over as many addresses that were never added, from the
 	// same areas.
 	Absent Draw = "absent"
+	// Uniform draws objects, each as likely as any other.
+	Uniform Draw = "uniform"
 	// Zipf draws objects by Zipf's law with exponent Theta; which object has
 	// which rank is random.
 	Zipf Draw = "zipf"
+	// Hot draws a share HotDraws of its operations from a share HotObjects of the
+	// objects, and the others from the rest, all uniformly; which are hot is random.
+	Hot Draw = "hot"
 	// Tasks lets task after task meet the same Shared objects in the same
 	// order, as a walk of a shared fd table does, and then one of its own.
 	Tasks Draw = "tasks"
+	// Held lets task after task meet the PerTask objects that it holds. Spread says
+	// which these are; a task may hold one twice.
+	Held Draw = "held"
 	// Recorded takes the operations of the trace, in its order.
 	Recorded Draw = "recorded"
 	// InOrder takes every objref once, in order; threads take blocks in turn.
-	InOrder Draw = "in order"
+	InOrder Draw = "in-order"
 	// Own is Each, with objects of its own for each thread: a run of objrefs.
 	Own Draw = "own"
 	// Handles lets tasks come one after the other, each with a handle of its own,
-	// through which it counts PerTask objects, drawn as for Zipf.
+	// through which it counts PerTask objects. Spread says which these are.
 	Handles Draw = "handles"
 	// Again takes what the same thread took in the phase before, in another order.
 	Again Draw = "again"
+
+	// Dealt gives the objects out one by one, as cards are, to the tasks of Held: no
+	// object has two holders unless there are fewer objects than PerTask * Tasks. It is
+	// for Spread alone.
+	Dealt Draw = "dealt"
 )
 
 // Phase is a part of a profile in which all threads do operations of one sort.
@@ -80,18 +94,24 @@ type Phase struct {
 	Draw Draw
 
 	// PerObject is the number of operations per object, for Each, Own, Absent (all
-	// three whole passes) and Zipf.
-	PerObject int
+	// three whole passes), Uniform, Zipf and Hot. The last three may have Operations
+	// instead, which is how many there are in total.
+	PerObject  int
+	Operations int
 
 	// AtLeast is the number of operations below which further passes are added,
 	// so that a small table is looked up in for long enough to be timed. For
 	// Each, Own and Absent.
 	AtLeast int
 
-	Theta  float64 // exponent, for Zipf and Handles
-	Shared int     // objects of the shared fd table, for Tasks
+	Theta                float64 // exponent in 0..2, for Zipf
+	HotObjects, HotDraws float64 // shares in 0..1, for Hot
+	Shared               int     // objects of the shared fd table, for Tasks
 
-	Tasks, PerTask int // for Handles
+	// Tasks hold PerTask objects each, for Held and Handles. Spread is the draw that says
+	// which: Uniform, Zipf, Hot or, for Held, Dealt.
+	Tasks, PerTask int
+	Spread         Draw
 
 	Needs bool // objects need two of lower objrefs, at random; for Restore
 
@@ -99,10 +119,13 @@ type Phase struct {
 }
 
 // Profile is a workload as it is described to people. It is data: all that a
-// workload is made from, but for its size, the seed, and a trace.
+// workload is made from, but for a trace, and a size or seed that a run asks for instead.
 type Profile struct {
 	Name    string
 	Summary string // one line
+
+	// Source is the file that it was read from; "": it is a canonical one.
+	Source string
 
 	// Objects is the size that is used unless another is asked for; 0: the
 	// trace has its own.
@@ -114,215 +137,55 @@ type Profile struct {
 	// Presized says that targets are told the number of objects beforehand.
 	Presized bool
 
-	// Kinds are the names of the kinds of objects. Objects have them in turn;
+	// Kinds are the names of the kinds of objects. Objects have them in turn or, if
+	// there are KindShares, in these proportions;
 	// of Tasks, the shared objects have the first and the others the last.
-	Kinds []string
+	Kinds      []string
+	KindShares []float64
 
 	Keys   keys.Model
 	Phases []Phase
+
+	// Threads are the numbers of threads it is measured on unless a run asks for
+	// others; empty: the run's default.
+	Threads []int
+
+	Trials int    // that count, unless a run asks for another number; 0: its default
+	Seed   uint64 // of addresses and draws, unless a run asks for another
+
+	// RatePerS is how many operations begin in each second, on all threads together,
+	// whether or not earlier ones have ended (open loop); 0: each begins when the
+	// one before it has ended.
+	RatePerS float64
+
+	// Trace is the file that a replay takes its operations from; "": the embedded one.
+	Trace string
+
+	Thresholds []Threshold
 }
 
-// LookupsAtLeast is how many lookups a timed phase has, however small the
-// table: some milliseconds of the fastest target.
-const LookupsAtLeast = 1 << 20
-
-// CountsAtLeast is the same for counting, so that each of many threads runs for long
-// enough to be interrupted by others.
-const CountsAtLeast = 1 << 22
-
-const defaultObjects = 100_000
-
-// Profiles returns the canonical profiles.
-func Profiles() []Profile {
-	files := []string{"file"}
-	fill := Phase{Name: "fill", Op: Encounter, Draw: Each, PerObject: 1}
-	closing := Phase{Name: "close", Op: Close, Timed: true}
-	return []Profile{
-		{
-			Name:     "lookup-hit",
-			Summary:  "lookups of objects that are all there, in random order, in a presized table",
-			Objects:  defaultObjects,
-			Presized: true,
-			Kinds:    files,
-			Keys:     keys.Mixed(),
-			Phases: []Phase{fill, {
-				Name: "lookup", Op: Lookup, Draw: Each, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true,
-			}},
-		},
-		{
-			Name:     "lookup-miss",
-			Summary:  "lookups of addresses that are not there, from the same areas as those that are",
-			Objects:  defaultObjects,
-			Presized: true,
-			Kinds:    files,
-			Keys:     keys.Mixed(),
-			Phases: []Phase{fill, {
-				Name: "lookup", Op: Lookup, Draw: Absent, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true,
-			}},
-		},
-		{
-			Name:     "first-pass",
-			Summary:  "every encounter is the first of its object, in a presized table",
-			Objects:  defaultObjects,
-			Presized: true,
-			Kinds:    files,
-			Keys:     keys.Mixed(),
-			Phases:   []Phase{{Name: "encounter", Op: Encounter, Draw: Each, PerObject: 1, Timed: true}},
-		},
-		{
-			Name:    "grow",
-			Summary: "first-pass into a table that does not know how many objects will come",
-			Objects: defaultObjects,
-			Kinds:   files,
-			Keys:    keys.Mixed(),
-			Phases:  []Phase{{Name: "encounter", Op: Encounter, Draw: Each, PerObject: 1, Timed: true}},
-		},
-		{
-			// Unpresized, since a checkpoint learns the number of its objects
-			// by making it. Objects that no draw hits are not in the table;
-			// results say how many distinct ones were.
-			Name:    "checkpoint-zipf",
-			Summary: "8 encounters per object of 8 kinds, Zipf 0.99, into an empty table that is not presized",
-			Objects: defaultObjects,
-			Kinds:   []string{"file", "mm", "fs", "files", "sighand", "socket", "inode", "anon"},
-			Keys:    keys.Mixed(),
-			Phases: []Phase{{
-				Name: "checkpoint", Op: Encounter, Draw: Zipf, Theta: 0.99, PerObject: 8, Timed: true,
-			}},
-		},
-		{
-			Name:    "fork-storm",
-			Summary: "thousands of tasks meet the same 32 files of a shared fd table, and one mm each of their own",
-			Objects: 10_000,
-			Kinds:   []string{"file", "mm"},
-			Keys:    keys.Mixed(),
-			Phases: []Phase{{
-				Name: "walk", Op: Encounter, Draw: Tasks, Shared: 32, Timed: true,
-			}},
-		},
-		{
-			Name:     "restart-in-order",
-			Summary:  "restart creates all objects of an image, whose number it knows, in the order of their objrefs",
-			Objects:  defaultObjects,
-			Presized: true,
-			Kinds:    files,
-			Keys:     keys.Mixed(),
-			Phases:   []Phase{{Name: "restore", Op: Restore, Draw: InOrder, PerObject: 1, Timed: true}},
-		},
-		{
-			Name:     "restart-parallel",
-			Summary:  "restart creates objects in random order, each after two others that it refers to",
-			Objects:  defaultObjects,
-			Presized: true,
-			Kinds:    files,
-			Keys:     keys.Mixed(),
-			Phases:   []Phase{{Name: "restore", Op: Restore, Draw: Each, PerObject: 1, Needs: true, Timed: true}},
-		},
-		{
-			Name:     "restart-fetch",
-			Summary:  "lookups by objref, in random order, of objects that exist again",
-			Objects:  defaultObjects,
-			Presized: true,
-			Kinds:    files,
-			Keys:     keys.Mixed(),
-			Phases: []Phase{{Name: "restore", Op: Restore, Draw: InOrder, PerObject: 1}, {
-				Name: "fetch", Op: Fetch, Draw: Each, PerObject: 1, AtLeast: LookupsAtLeast, Timed: true,
-			}},
-		},
-		{
-			Name:    "audit",
-			Summary: "8 encounters of each object are compared with reference counts, of which some differ",
-			Objects: defaultObjects,
-			Kinds:   files,
-			Keys:    keys.Mixed(),
-			Phases: []Phase{{Name: "fill", Op: Encounter, Draw: Each, PerObject: 8},
-				{Name: "audit", Op: Audit, Timed: true}},
-		},
-		{
-			Name:    "snapshot",
-			Summary: "all objects are written to memory as a snapshot, and read again",
-			Objects: defaultObjects,
-			Kinds:   files,
-			Keys:    keys.Mixed(),
-			Phases:  []Phase{fill, {Name: "snapshot", Op: Snapshot, Timed: true}},
-		},
-		{
-			Name:    "drop-all",
-			Summary: "the context is closed: the reference of every object is dropped",
-			Objects: defaultObjects,
-			Kinds:   files,
-			Keys:    keys.Mixed(),
-			Phases:  []Phase{fill, {Name: "drop", Op: Drop, Timed: true}},
-		},
-		{
-			Name:    "count-private",
-			Summary: "users are counted by objref, in random order, each object on one thread",
-			Objects: defaultObjects,
-			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Own, PerObject: 1, AtLeast: CountsAtLeast, Timed: true}, closing,
-			},
-		},
-		{
-			Name:    "count-hot",
-			Summary: "all threads count the users of one object",
-			Objects: 1,
-			OneSize: true,
-			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Each, PerObject: 1, AtLeast: CountsAtLeast, Timed: true}, closing,
-			},
-		},
-		{
-			Name:    "count-zipf",
-			Summary: "8 users per object, Zipf 0.99, are counted by all threads",
-			Objects: defaultObjects,
-			Phases:  []Phase{{Name: "count", Op: Count, Draw: Zipf, Theta: 0.99, PerObject: 8, Timed: true}, closing},
-		},
-		{
-			Name:    "count-10k-tasks",
-			Summary: "10,000 tasks open a handle each, count 32 files of a few hundred, Zipf 0.99, and close when all are done",
-			Objects: 300,
-			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Handles, Tasks: 10_000, PerTask: 32, Theta: 0.99, Timed: true}, closing,
-			},
-		},
-		{
-			Name:    "count-verdict",
-			Summary: "from the last of 8 users per object to the exact count of each, which is an operation: handles closed, barrier, reading",
-			Objects: defaultObjects,
-			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Each, PerObject: 8}, {Name: "verdict", Op: Verdict, Timed: true},
-			},
-		},
-		{
-			// The passes are cut one after the other, so that up to 8 threads share
-			// each object.
-			Name:    "count-drop",
-			Summary: "the 8 users of each object, counted by several threads, go again until every death has been told; an operation is a decrement",
-			Objects: defaultObjects,
-			Phases: []Phase{
-				{Name: "count", Op: Count, Draw: Each, PerObject: 8},
-				{Name: "flush", Op: Flush},
-				{Name: "uncount", Op: Uncount, Draw: Again, Timed: true},
-				closing, {Name: "barrier", Op: Barrier, Timed: true},
-			},
-		},
-		{
-			Name:    "replay",
-			Summary: "the encounters of a recorded trace in its order, into a table that is not presized",
-			Phases:  []Phase{{Name: "replay", Op: Encounter, Draw: Recorded, Timed: true}},
-		},
-	}
+// Threshold is what a profile demands of a result.
+type Threshold struct {
+	Target           string // by its name in results
+	Objects, Threads int    // 0: in cells of any size, on any number of threads
+	What             Figure
+	Against          string   // the other target of TimesFaster
+	Min, Max         *float64 // crossed below Min, above Max; nil: there is none
 }
 
-// FindProfile returns the canonical profile of that name.
-func FindProfile(name string) (Profile, bool) {
-	for _, p := range Profiles() {
-		if p.Name == name {
-			return p, true
-		}
-	}
-	return Profile{}, false
-}
+// Figure is what a threshold is about.
+type Figure string
+
+const (
+	NsPerOp        Figure = "ns_per_op"
+	BytesPerObject Figure = "bytes_per_object"
+	P50Ns          Figure = "p50_ns" // percentiles are those of calls, see Latencies
+	P90Ns          Figure = "p90_ns"
+	P99Ns          Figure = "p99_ns"
+	P999Ns         Figure = "p99.9_ns"
+	MaxNs          Figure = "max_ns"
+	TimesFaster    Figure = "times_faster" // than Against
+)
 
 // recorded says whether the profile replays a trace.
 func (p *Profile) recorded() bool {
@@ -357,12 +220,15 @@ func (ph *Phase) count(objects int) int {
 	switch ph.Draw {
 	case "", Again:
 		return 0
-	case Handles:
+	case Held, Handles:
 		return ph.Tasks * ph.PerTask
 	case Tasks:
 		shared, tasks := ph.tasks(objects)
 		return tasks * (shared + 1)
-	case Zipf:
+	case Uniform, Zipf, Hot:
+		if ph.Operations > 0 {
+			return ph.Operations
+		}
 		return max(ph.PerObject, 1) * objects
 	default:
 		return max(ph.PerObject, 1, (ph.AtLeast+objects-1)/objects) * objects
@@ -374,4 +240,40 @@ func (ph *Phase) count(objects int) int {
 func (ph *Phase) tasks(objects int) (shared, tasks int) {
 	shared = max(1, min(ph.Shared, objects/2))
 	return shared, max(1, objects-shared)
+}
+
+// Describe says in a line how large the workload is.
+func (p *Profile) Describe() string {
+	phases := plural(len(p.Phases), "phase")
+	if p.recorded() {
+		return phases + ", of a trace"
+	}
+	prepared, timed := 0, 0
+	for i, n := range p.ops(p.Objects) {
+		if p.Phases[i].Timed {
+			timed += n
+		} else {
+			prepared += n
+		}
+	}
+	return fmt.Sprintf("%s, %s, %s (%s timed)", plural(p.Objects, "object"), phases, plural(prepared+timed, "operation"), grouped(timed))
+}
+
+// ops are the operations of each phase of a profile that is not recorded.
+func (p *Profile) ops(objects int) []int {
+	counts, last := make([]int, len(p.Phases)), 0
+	for i, ph := range p.Phases {
+		switch {
+		case ph.Op.whole() || ph.Op == Verdict:
+			counts[i] = objects
+		case ph.Draw == Again:
+			counts[i] = last
+		default:
+			counts[i] = ph.count(objects)
+			if counts[i] > 0 {
+				last = counts[i]
+			}
+		}
+	}
+	return counts
 }

@@ -17,8 +17,9 @@ func newRestart(p Profile, s Size) (*Workload, error) {
 		return nil, fmt.Errorf("%w %q: %w", ErrProfile, p.Name, err)
 	}
 	image := &target.Image{Ptrs: all, Kinds: make([]uint16, len(all))}
+	kinds := newKindsOf(p, len(all))
 	for i := range image.Kinds {
-		image.Kinds[i] = 1 + uint16(i%len(p.Kinds))
+		image.Kinds[i] = kinds.of(i)
 	}
 	w := &Workload{Profile: p, Objects: len(all), Distinct: len(all), Threads: s.Threads, Kinds: p.Kinds, image: image}
 	for i, ph := range p.Phases {
@@ -62,6 +63,12 @@ func drawRefs(ph Phase, objects, threads int, rng *rand.Rand) ([]part, error) {
 		}
 	case Each:
 		parts = cutRefs(refPasses(objects, ph.count(objects)/objects, rng), threads, 1)
+	case Uniform, Zipf, Hot:
+		refs, err := sharedRefs(ph, ph.Draw, objects, rng)
+		if err != nil {
+			return nil, err
+		}
+		parts = cutRefs(refs, threads, 1)
 	default:
 		return nil, fmt.Errorf("draw %q is not one of a restart", ph.Draw)
 	}

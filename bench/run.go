@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"runtime"
 	"slices"
 	"time"
 
@@ -33,8 +34,8 @@ type Config struct {
 	Against string
 
 	Objects []int // empty: each profile's own
-	Threads []int
-	Trials  int // counted ones; a warm-up round comes before
+	Threads []int // empty: each profile's own, or those of [Threads]
+	Trials  int   // counted ones; a warm-up round comes before
 	Seed    uint64
 
 	Trace     *trace.Trace // for profiles that replay one
@@ -129,8 +130,15 @@ func (c *Config) plan() (cells []cell) {
 		if p.recorded() || p.OneSize || len(sizes) == 0 {
 			sizes = []int{p.Objects}
 		}
+		threads := c.Threads
+		if len(threads) == 0 {
+			threads = p.Threads
+		}
+		if len(threads) == 0 {
+			threads = Threads(runtime.GOMAXPROCS(0))
+		}
 		for _, n := range sizes {
-			for _, t := range c.Threads {
+			for _, t := range threads {
 				cells = append(cells, cell{p, n, t})
 			}
 		}

@@ -122,6 +122,7 @@ func (w *Workload) table(ctx context.Context, spec target.Spec, seed uint64, siz
 		return o, err
 	}
 	closed = true
+	drops.Reset() // of threads that met a new object at once, all but one have dropped theirs
 	start := time.Now()
 	if err := t.Close(); err != nil {
 		return o, fmt.Errorf("close: %w", err)
@@ -157,15 +158,17 @@ func (w *Workload) audit(t target.Auditor) (phaseRun, error) {
 	start := time.Now()
 	found, err := t.Audit()
 	run := phaseRun{elapsed: time.Since(start)}
-	want := 0
-	for _, p := range w.phases[0].parts {
-		for _, ptr := range p.ptrs {
-			if leaks(ptr) {
-				want++
+	met := 0 // encounters of objects that leak
+	for _, ph := range w.phases {
+		for _, p := range ph.parts {
+			for _, ptr := range p.ptrs {
+				if ph.Op == Encounter && leaks(ptr) {
+					met++
+				}
 			}
 		}
 	}
-	want /= w.phases[0].PerObject
+	want := met / w.encountered
 	if err == nil && found != want {
 		err = fmt.Errorf("the audit found %d leaks, of %d", found, want)
 	}

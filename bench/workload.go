@@ -4,12 +4,12 @@ import (
 	"errors"
 	"fmt"
 	"math/rand/v2"
+	"slices"
 
 	"github.com/objhash/objhash/bench/keys"
 	"github.com/objhash/objhash/bench/machine"
 	"github.com/objhash/objhash/bench/target"
 	"github.com/objhash/objhash/bench/trace"
-	"github.com/objhash/objhash/bench/zipf"
 )
 
 // ErrProfile is what NewWorkload returns, wrapped, for a profile that cannot
@@ -37,8 +37,12 @@ type Workload struct {
 	Kinds    []string
 
 	phases []phaseOps
-	image  *target.Image // of a restart
-	users  []int32       // of one that counts, by objref - 1: what there is at the end
+
+	// encountered is how often encounters meet each object, of a profile with an audit.
+	encountered int
+
+	image *target.Image // of a restart
+	users []int32       // of one that counts, by objref - 1: what there is at the end
 
 	// unmet are addresses that no encounter meets, as a sample.
 	unmet []uint64
@@ -129,7 +133,7 @@ func (w *Workload) options(seed uint64) target.Options {
 // realUsers is the real reference count of an object of a profile with an audit:
 // what its encounters count, but for the objects that leak.
 func (w *Workload) realUsers(ptr uint64) int64 {
-	n := int64(w.phases[0].PerObject)
+	n := int64(w.encountered)
 	if leaks(ptr) {
 		n++
 	}
@@ -158,7 +162,7 @@ func NewWorkload(p Profile, s Size) (*Workload, error) {
 		return nil, fmt.Errorf("%w %q: %d objects; want 1 to %d", ErrProfile, p.Name, s.Objects, ObjectsMax)
 	}
 	if err := enoughMemory(p, s.Objects); err != nil {
-		return nil, err
+		return nil, fmt.Errorf("%w %q: %w", ErrProfile, p.Name, err)
 	}
 	switch {
 	case p.restart():
@@ -166,7 +170,7 @@ func NewWorkload(p Profile, s Size) (*Workload, error) {
 	case p.counts():
 		return newCounting(p, s)
 	}
-	m := maker{p: p, s: s, kinds: uint16(len(p.Kinds))}
+	m := maker{p: p, s: s, kinds: newKindsOf(p, s.Objects)}
 	return m.make()
 }
 
@@ -174,13 +178,16 @@ func NewWorkload(p Profile, s Size) (*Workload, error) {
 // not fit, before the system ends the program for it.
 func enoughMemory(p Profile, objects int) error {
 	const bytesPerOp, bytesPerObject = 14, 128
-	need := int64(objects) * bytesPerObject
-	for _, ph := range p.Phases {
-		need += int64(ph.count(objects)) * bytesPerOp
+	need, ops := float64(objects)*bytesPerObject, 0.0
+	for i, n := range p.ops(objects) {
+		if p.Phases[i].Draw != "" {
+			ops += float64(n)
+		}
 	}
-	if have := machine.MemoryBytes(); have > 0 && need > have {
-		return fmt.Errorf("%w %q: %s take about %.1f GiB of memory, and there are %.1f",
-			ErrProfile, p.Name, plural(objects, "object"), float64(need)/(1<<30), float64(have)/(1<<30))
+	need += ops * bytesPerOp
+	if have := machine.MemoryBytes(); have > 0 && need > float64(have) {
+		return fmt.Errorf("%s and %.3g operations take about %.1f GiB of memory, and there are %.1f",
+			plural(objects, "object"), ops, need/(1<<30), float64(have)/(1<<30))
 	}
 	return nil
 }
@@ -189,7 +196,7 @@ func enoughMemory(p Profile, objects int) error {
 type maker struct {
 	p     Profile
 	s     Size
-	kinds uint16
+	kinds kindsOf
 
 	objects, absent []uint64
 	met             []bool // by object: some encounter meets it
@@ -205,6 +212,9 @@ func (m *maker) make() (*Workload, error) {
 			return nil, fmt.Errorf("%w %q, phase %q: something comes after it", ErrProfile, m.p.Name, ph.Name)
 		}
 		if ph.Op.whole() {
+			if ph.Op == Audit && (w.encountered == 0 || m.uneven()) {
+				return nil, fmt.Errorf("%w %q, phase %q: an audit is of objects that draw %q met", ErrProfile, m.p.Name, ph.Name, Each)
+			}
 			w.phases = append(w.phases, phaseOps{Phase: ph})
 			continue
 		}
@@ -213,7 +223,14 @@ func (m *maker) make() (*Workload, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w %q, phase %q: %w", ErrProfile, m.p.Name, ph.Name, err)
 		}
-		w.phases = append(w.phases, phaseOps{Phase: ph, parts: cut(drawn, m.s.Threads)})
+		unit := 1
+		if ph.Draw == Held {
+			unit = ph.PerTask // a thread walks whole tasks
+		}
+		w.phases = append(w.phases, phaseOps{Phase: ph, parts: cut(drawn, m.s.Threads, unit)})
+		if ph.Op == Encounter && ph.Draw == Each {
+			w.encountered += ph.count(w.Objects) / w.Objects
+		}
 	}
 	w.unmet = m.absent[:min(len(m.absent), unmetMax)]
 	for i, met := range m.met {
@@ -229,6 +246,11 @@ func (m *maker) make() (*Workload, error) {
 		}
 	}
 	return w, nil
+}
+
+// uneven says whether encounters meet some objects more often than others.
+func (m *maker) uneven() bool {
+	return slices.ContainsFunc(m.p.Phases, func(ph Phase) bool { return ph.Op == Encounter && ph.Draw != Each })
 }
 
 func (m *maker) addresses() error {
@@ -251,7 +273,7 @@ func (m *maker) draw(ph Phase, rng *rand.Rand) (part, error) {
 	switch {
 	case ph.Op != Encounter && ph.Op != Lookup:
 		return part{}, fmt.Errorf("unknown operation %q", ph.Op)
-	case ph.Op == Encounter && m.kinds == 0:
+	case ph.Op == Encounter && len(m.p.Kinds) == 0:
 		return part{}, errors.New("encounters need a kind")
 	case ph.Op == Encounter && ph.Draw == Absent:
 		return part{}, errors.New("an encounter would add what has to stay absent")
@@ -259,8 +281,13 @@ func (m *maker) draw(ph Phase, rng *rand.Rand) (part, error) {
 	switch ph.Draw {
 	case Each, Absent:
 		return m.passes(ph, rng)
-	case Zipf:
-		return m.zipf(ph, rng)
+	case Uniform, Zipf, Hot:
+		return m.shared(ph, ph.Draw, rng)
+	case Held:
+		if ph.Tasks < 1 || ph.PerTask < 1 {
+			return part{}, fmt.Errorf("%d tasks with %d objects each; want at least one of both", ph.Tasks, ph.PerTask)
+		}
+		return m.shared(ph, ph.Spread, rng)
 	case Tasks:
 		return m.tasks(ph)
 	default:
@@ -287,18 +314,16 @@ func (m *maker) drawing(ph Phase, from []uint64) *drawing {
 	return d
 }
 
-func (d *drawing) add(object int, kind uint16) {
+func (d *drawing) add(object int) {
 	d.part.ptrs = append(d.part.ptrs, d.from[object])
 	switch {
 	case d.ph.Op == Encounter:
-		d.part.kinds = append(d.part.kinds, kind)
+		d.part.kinds = append(d.part.kinds, d.m.kinds.of(object))
 		d.m.met[object] = true
 	case d.ph.Draw != Absent && !d.m.met[object]:
 		d.err = errors.New("looks up objects that no earlier phase encounters")
 	}
 }
-
-func (m *maker) kind(object int) uint16 { return 1 + uint16(object)%max(m.kinds, 1) }
 
 func (m *maker) passes(ph Phase, rng *rand.Rand) (part, error) {
 	from := m.objects
@@ -313,22 +338,22 @@ func (m *maker) passes(ph Phase, rng *rand.Rand) (part, error) {
 	for range d.ops / len(from) {
 		rng.Shuffle(len(order), func(i, j int) { order[i], order[j] = order[j], order[i] })
 		for _, i := range order {
-			d.add(int(i), m.kind(int(i)))
+			d.add(int(i))
 		}
 	}
 	return d.part, d.err
 }
 
-func (m *maker) zipf(ph Phase, rng *rand.Rand) (part, error) {
-	z, err := zipf.New(rng, len(m.objects), ph.Theta)
+// shared draws objects by the distribution that a phase names.
+func (m *maker) shared(ph Phase, by Draw, rng *rand.Rand) (part, error) {
+	next, err := ph.sharing(by, len(m.objects), rng)
 	if err != nil {
 		return part{}, err
 	}
 	d := m.drawing(ph, m.objects)
 	for range d.ops {
 		// The addresses are in random order already: rank k is object k.
-		i := z.Next()
-		d.add(i, m.kind(i))
+		d.add(next())
 	}
 	return d.part, d.err
 }
@@ -338,22 +363,22 @@ func (m *maker) tasks(ph Phase) (part, error) {
 	d := m.drawing(ph, m.objects)
 	for task := range tasks {
 		for i := range shared {
-			d.add(i, 1)
+			d.add(i)
 		}
 		if own := shared + task; own < len(m.objects) {
-			d.add(own, m.kinds)
+			d.add(own)
 		}
 	}
 	return d.part, d.err
 }
 
-// cut gives each thread a run of consecutive operations.
-func cut(all part, threads int) []part {
-	n := len(all.ptrs)
-	refs := make([]int32, n)
+// cut gives each thread a run of consecutive operations, in whole units.
+func cut(all part, threads, unit int) []part {
+	units := len(all.ptrs) / unit
+	refs := make([]int32, len(all.ptrs))
 	parts := make([]part, threads)
 	for t := range parts {
-		lo, hi := n*t/threads, n*(t+1)/threads
+		lo, hi := units*t/threads*unit, units*(t+1)/threads*unit
 		parts[t] = part{ptrs: all.ptrs[lo:hi], refs: refs[lo:hi]}
 		if all.kinds != nil {
 			parts[t].kinds = all.kinds[lo:hi]

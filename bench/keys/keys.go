@@ -22,6 +22,7 @@
 //	PerCPU     ffffe800'00000000 +  1 TiB the same offset in 64 units that lie 256 KiB apart
 //	User       00005500'00000000 +  1 TiB malloc chunks on a brk heap
 //	           00007f00'00000000 +  1 TiB malloc chunks in arenas of 64 MiB
+//	GoHeap     000000c0'00000000 + 64 TiB 8 KiB spans, one size class of 8..8192 each, some slots free
 //
 // # Guarantees
 //
@@ -53,6 +54,7 @@ type Model struct {
 	Page   float64 // page-aligned kernel memory
 	PerCPU float64 // per-CPU copies of one allocation
 	User   float64 // malloc chunks in user address spaces, 48 bits
+	GoHeap float64 // objects of size classes in spans, as Go's allocator has them
 
 	// Strides are the object sizes of the slab caches in bytes, each a
 	// multiple of 8 in 8..32768, used equally often by slabs.
@@ -72,11 +74,13 @@ const (
 	slabBase   = 0xffff_8880_0000_0000
 	pageBase   = 0xffff_c900_0000_0000
 	perCPUBase = 0xffff_e800_0000_0000
+	goHeapBase = 0x0000_00c0_0000_0000
 	brkBase    = 0x0000_5500_0000_0000
 	arenaBase  = 0x0000_7f00_0000_0000
 
 	pageSize   = 4 << 10
 	slabSize   = 32 << 10
+	spanSize   = 8 << 10
 	arenaSize  = 64 << 20
 	unitSize   = 256 << 10
 	units      = 64
@@ -91,12 +95,12 @@ func Generate(m Model, seed uint64, n int) ([]uint64, error) {
 	if n < 0 || n > Max {
 		return nil, fmt.Errorf("%w: %d addresses asked for, the limit is %d", ErrModel, n, Max)
 	}
-	if err := m.check(); err != nil {
+	if err := m.Check(); err != nil {
 		return nil, err
 	}
 	rng := rand.New(rand.NewPCG(seed, 0x6b657973)) // "keys"
 	out := make([]uint64, 0, n)
-	total := m.Slab + m.Page + m.PerCPU + m.User
+	total := m.Slab + m.Page + m.PerCPU + m.User + m.GoHeap
 	take := func(weight float64) int { return min(int(float64(n)*weight/total), n-len(out)) }
 
 	out = slabs(out, rng, m.Strides, take(m.Slab))
@@ -105,19 +109,23 @@ func Generate(m Model, seed uint64, n int) ([]uint64, error) {
 	rest := take(m.User)
 	out = chunks(out, rng, brkBase, rest/2)
 	out = chunks(out, rng, arenaBase, rest-rest/2)
+	if n := take(m.GoHeap); n > 0 {
+		out = walkGoHeap(out, rng, start(rng, goHeapBase, arenaSize), n)
+	}
 	out = m.remainder(out, rng, n-len(out))
 
 	rng.Shuffle(len(out), func(i, j int) { out[i], out[j] = out[j], out[i] })
 	return out, nil
 }
 
-func (m Model) check() error {
-	for _, w := range []float64{m.Slab, m.Page, m.PerCPU, m.User} {
+// Check says what is wrong with a model; the error wraps ErrModel.
+func (m Model) Check() error {
+	for _, w := range []float64{m.Slab, m.Page, m.PerCPU, m.User, m.GoHeap} {
 		if !(w >= 0) || w > 1e9 {
 			return fmt.Errorf("%w: weight %v is not in 0..1e9", ErrModel, w)
 		}
 	}
-	if m.Slab+m.Page+m.PerCPU+m.User == 0 {
+	if m.Slab+m.Page+m.PerCPU+m.User+m.GoHeap == 0 {
 		return fmt.Errorf("%w: every weight is 0", ErrModel)
 	}
 	if m.Slab > 0 && len(m.Strides) == 0 {
@@ -144,8 +152,10 @@ func (m Model) remainder(out []uint64, rng *rand.Rand, n int) []uint64 {
 		return walkChunks(out, rng, brkBase+(512<<30), n)
 	case m.Page > 0:
 		return walkPages(out, rng, pageBase+(16<<40), n)
-	default:
+	case m.PerCPU > 0:
 		return walkPerCPU(out, rng, perCPUBase+(512<<30), n)
+	default:
+		return walkGoHeap(out, rng, goHeapBase+(32<<40), n)
 	}
 }
 
@@ -227,6 +237,22 @@ func walkChunks(out []uint64, rng *rand.Rand, at uint64, n int) []uint64 {
 		at += size
 		if next := (at/arenaSize + 1) * arenaSize; at+4096 > next {
 			at = next + header
+		}
+	}
+	return out
+}
+
+// walkGoHeap fills span after span. Each has objects of one size class; small classes
+// are the most frequent, and the spans of others lie between them.
+func walkGoHeap(out []uint64, rng *rand.Rand, at uint64, n int) []uint64 {
+	classes := [...]uint64{8, 16, 16, 24, 32, 32, 48, 48, 64, 64, 80, 96, 96, 112, 128, 144, 192, 208, 256, 320, 384, 512, 1024, 2048, 4096, 8192}
+	for end := len(out) + n; len(out) < end; at += spanSize {
+		at += spanSize * rng.Uint64N(3)
+		size := classes[rng.IntN(len(classes))]
+		for slot := at; slot+size <= at+spanSize && len(out) < end; slot += size {
+			if rng.Uint64N(8) != 0 {
+				out = append(out, slot)
+			}
 		}
 	}
 	return out

@@ -19,6 +19,8 @@ func TestUniqueAndShaped(t *testing.T) {
 		"page":   {Page: 1},
 		"percpu": {PerCPU: 1},
 		"user":   {User: 1},
+		"goheap": {GoHeap: 1},
+		"all":    {Slab: 1, Page: 1, PerCPU: 1, User: 1, GoHeap: 1, Strides: []uint64{4096}},
 	}
 	for name, m := range models {
 		t.Run("model="+name, func(t *testing.T) {
@@ -66,6 +68,37 @@ func TestShares(t *testing.T) {
 			t.Errorf("share of %s: %.3f, want %.2f", a, share, want)
 		}
 	}
+}
+
+// TestGoHeap checks that a span has objects of one size class.
+func TestGoHeap(t *testing.T) {
+	got, err := keys.Generate(keys.Model{GoHeap: 1}, 1, 100_000)
+	if err != nil {
+		t.Fatal(err)
+	}
+	offsets := map[uint64]uint64{} // by span: what divides all offsets
+	for _, p := range got {
+		offsets[p>>13] = gcd(offsets[p>>13], p%(8<<10))
+	}
+	small, big := 0, 0
+	for _, d := range offsets {
+		switch {
+		case d > 0 && d <= 32:
+			small++
+		case d == 0 || d >= 512: // 0: one object, at the start
+			big++
+		}
+	}
+	if small < len(offsets)/8 || big < len(offsets)/16 || len(offsets) < 500 {
+		t.Errorf("%d spans, of which %d have small objects and %d big ones", len(offsets), small, big)
+	}
+}
+
+func gcd(a, b uint64) uint64 {
+	for b != 0 {
+		a, b = b, a%b
+	}
+	return a
 }
 
 // TestReproducible pins the addresses: results of different days are
@@ -122,6 +155,8 @@ func area(p uint64) string {
 	case p >= 0x5500_0000_0000 && p < 0x5600_0000_0000,
 		p >= 0x7f00_0000_0000 && p < 0x8000_0000_0000:
 		return "user"
+	case p >= 0x00c0_0000_0000 && p < 0x4000_00c0_0000_0000:
+		return "goheap"
 	default:
 		return ""
 	}

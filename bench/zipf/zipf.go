@@ -1,4 +1,4 @@
-// Package zipf draws ranks by Zipf's law with any exponent above 0.
+// Package zipf draws ranks by Zipf's law with any exponent from 0 on.
 //
 // The distribution has P(k) proportional to 1/k^theta for k in 1..n. The
 // standard library's generator needs an exponent above 1; workloads of caches
@@ -36,12 +36,12 @@ type Zipf struct {
 }
 
 // New returns a generator of ranks 0..n-1, the most frequent first, with
-// exponent theta > 0.
+// exponent theta >= 0. With 0, all ranks are as frequent.
 func New(rng *rand.Rand, n int, theta float64) (*Zipf, error) {
 	if n < 1 {
 		return nil, fmt.Errorf("%w: %d ranks", ErrParameter, n)
 	}
-	if !(theta > 0) || math.IsInf(theta, 0) {
+	if !(theta >= 0) || math.IsInf(theta, 0) {
 		return nil, fmt.Errorf("%w: exponent %v", ErrParameter, theta)
 	}
 	z := &Zipf{rng: rng, n: float64(n), theta: theta}

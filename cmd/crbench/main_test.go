@@ -56,7 +56,7 @@ func TestUsageErrors(t *testing.T) {
 		{"run --seed -3", `invalid argument "-3" for "--seed"`},
 		{"run --trial-limit 5", "missing unit in duration"},
 		{"run --trial-limit -5s", "want 0 or more"},
-		{"run --profile grow --trace x.trace", "a trace is for the profile replay"},
+		{"run --profile grow --trace x.trace", "a trace is for profiles that replay one, as replay does, and there is none among grow"},
 		{"import csv x", `unknown command "csv"`},
 		{"import tsv", "accepts 1 arg(s), received 0"},
 		{"import tsv x", `required flag(s) "output" not set`},

@@ -20,7 +20,8 @@ func newRun() *cobra.Command {
 		Short: "Measure targets under load profiles",
 		Long: `run measures every target under every profile, at every size, on every number of
 threads that is asked for; it compares the targets in a table and writes
-everything to a JSON file if one is named.
+everything to a JSON file if one is named. What a profile can say is in
+'crbench profile --help'.
 
 Some targets can count users in more than one way. --strategy is a second
 dimension for them: "--target objhash --strategy atomic,log" measures
@@ -51,9 +52,11 @@ and written all the same.`,
   crbench run --target counter --profile count-hot,count-zipf,count-drop --strategy atomic,log --threads 1,8
   crbench run --target objhash --strategy all --profile checkpoint-zipf
   crbench run --profile grow --objects 1e6 --target index,objhash,xsync4 --latency
-  crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json`,
+  crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json
+  crbench run --profile mine.toml,checkpoint-zipf`,
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
+			o.OwnTrials, o.OwnSeed = !cmd.Flags().Changed("trials"), !cmd.Flags().Changed("seed")
 			o.Command = "crbench " + strings.Join(os.Args[1:], " ")
 			tell, done := bench.NewProgress(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
 			report, err := o.Run(cmd.Context(), tell)
@@ -65,16 +68,16 @@ and written all the same.`,
 		}),
 	}
 	f := cmd.Flags()
-	f.StringSliceVarP(&o.Profiles, "profile", "p", bench.DefaultProfiles(), "load profiles, or all")
+	f.StringSliceVarP(&o.Profiles, "profile", "p", bench.DefaultProfiles(), "load profiles: names, all, or files that end in .toml or have a folder before them")
 	f.StringSliceVarP(&o.Targets, "target", "t", nil, "targets, with a strategy as in counter/atomic or without, or all (default: all)")
 	f.StringSliceVar(&o.Strategies, "strategy", nil, "strategies that targets count users with, or all (default: all for counter, their own for others)")
 	f.StringSliceVarP(&o.Objects, "objects", "n", nil, "numbers of objects, like 1e6, 10k or 1_000_000 (default: each profile's own)")
-	f.StringSliceVar(&o.Threads, "threads", nil, fmt.Sprintf("numbers of threads (default: 1 and one per processor, here %s)",
+	f.StringSliceVar(&o.Threads, "threads", nil, fmt.Sprintf("numbers of threads (default: each profile's own, or 1 and one per processor, here %s)",
 		strings.Trim(fmt.Sprint(bench.Threads(runtime.GOMAXPROCS(0))), "[]")))
-	f.IntVar(&o.Trials, "trials", bench.DefaultTrials, "trials per target that count, after one of warm-up; 95 % intervals take 6")
-	f.Uint64Var(&o.Seed, "seed", 1, "seed of addresses, draws, orders and hash functions")
+	f.IntVar(&o.Trials, "trials", bench.DefaultTrials, "trials per target that count, after one of warm-up, before what profiles say; 95 % intervals take 6")
+	f.Uint64Var(&o.Seed, "seed", 1, "seed of addresses, draws, orders and hash functions, before what profiles say")
 	f.StringVar(&o.JSON, "json", "", "write the report to this file, after every trial")
-	f.StringVar(&o.Trace, "trace", "", "trace file that the profile replay replays (default: a small one inside crbench)")
+	f.StringVar(&o.Trace, "trace", "", "trace file that is replayed (default: the profile's, or a small one inside crbench)")
 	f.StringVar(&o.Against, "against", "", fmt.Sprintf("target that the others are compared with (default: %s, or counter/atomic, or the first that counts users as it does by itself)",
 		bench.DefaultAgainst))
 	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
