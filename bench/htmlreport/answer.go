@@ -11,20 +11,20 @@ import (
 
 // winner is the fastest target of a cell, and by how much.
 type winner struct {
-	cell            []*bench.Result
-	best            *bench.Result
-	near            []string // targets whose intervals overlap with that of the best
-	against         string   // what it is compared with; empty: nothing
-	times           span
-	fromTrials      bool // times is from the trials, not from the two intervals
-	SectionID       string
-	Profile         string
-	Objects         string
-	Threads         string
-	Fastest         string
-	Ns, NsRange     string
-	Times, TimesLow string
-	Note            string
+	best       *bench.Result
+	near       []string // targets whose intervals overlap with that of the best
+	times      span     // compared with Against, if that is not empty
+	fromTrials bool     // times is from the trials, not from the two intervals
+
+	// In words.
+	SectionID        string
+	Profile, Where   string
+	Objects, Threads string
+	Fastest          string
+	Ns, NsRange      string
+	Times, TimesSpan string
+	Against          string
+	Near             string
 }
 
 // fastest returns the winner of a cell; nil: nothing there was measured and verified. A bound
@@ -37,9 +37,9 @@ func (run *Run) fastest(cell []*bench.Result) *winner {
 		return nil
 	}
 	slices.SortStableFunc(ranked, func(a, b *bench.Result) int { return cmp.Compare(a.NsPerOp.Median, b.NsPerOp.Median) })
-	w := &winner{cell: cell, best: ranked[0]}
+	w := &winner{best: ranked[0]}
 	for _, res := range ranked[1:] {
-		if res.NsPerOp.Low <= w.best.NsPerOp.High {
+		if res.Trials > 1 && res.NsPerOp.Low <= w.best.NsPerOp.High {
 			w.near = append(w.near, res.Target)
 		}
 	}
@@ -51,7 +51,7 @@ func (run *Run) fastest(cell []*bench.Result) *winner {
 		reference = ranked[1]
 	}
 	if reference != nil && !reference.NoTable {
-		w.against = reference.Target
+		w.Against = reference.Target
 		w.times, w.fromTrials = run.timesFaster(w.best, reference)
 	}
 	w.words()
@@ -60,15 +60,17 @@ func (run *Run) fastest(cell []*bench.Result) *winner {
 
 func (w *winner) words() {
 	ns := w.best.NsPerOp
-	w.Profile, w.Fastest = w.best.Profile, w.best.Target
+	w.Profile, w.Fastest, w.Where = w.best.Profile, w.best.Target, cellWords(w.best)
 	w.Objects, w.Threads = bench.Grouped(w.best.Objects), bench.Grouped(w.best.Threads)
 	w.Ns, w.NsRange = bench.Digits(ns.Median), interval(*ns)
-	if w.against != "" {
-		w.Times = fmt.Sprintf("%s × %s", bench.Digits(w.times.Median), w.against)
-		w.TimesLow = interval(bench.Interval(w.times))
+	if w.Against != "" {
+		w.Times, w.TimesSpan = bench.Digits(w.times.Median), interval(bench.Interval(w.times))
 	}
-	if len(w.near) > 0 {
-		w.Note = "not clearly ahead of " + list(w.near)
+	switch near := w.near; {
+	case len(near) > 3:
+		w.Near = fmt.Sprintf("%s, %s and %d others", near[0], near[1], len(near)-2)
+	default:
+		w.Near = list(near)
 	}
 }
 
@@ -93,9 +95,9 @@ func (run *Run) timesFaster(a, b *bench.Result) (times span, fromTrials bool) {
 // answer is what a run found out, for those who read no further.
 type answer struct {
 	Sentences []string
-	Each      []string // one for each profile
-	Winners   []*winner
-	How       string // what the intervals of the winners are
+	Each      []*winner // one for each profile
+	Winners   []*winner // one for each cell
+	How       string    // what the intervals of the winners are
 	Verified  string
 	Failed    []string
 	Warnings  []string
@@ -125,9 +127,7 @@ func (run *Run) answer(cells [][]*bench.Result, ids map[string]string) answer {
 		chosen = append(chosen, byProfile[p])
 	}
 	a.Sentences = append(a.Sentences, wins(chosen)...)
-	for _, w := range chosen {
-		a.Each = append(a.Each, w.sentence())
-	}
+	a.Each = chosen
 	a.How = how(a.Winners)
 	a.verification(run.report)
 	a.Warnings = append(a.Warnings, run.report.Warnings...)
@@ -180,32 +180,22 @@ func wins(all []*winner) []string {
 	return []string{list(parts) + "."}
 }
 
-// sentence says who was fastest in the cell, by how much, and how sure that is.
-func (w *winner) sentence() string {
-	var b strings.Builder
-	fmt.Fprintf(&b, "%s (%s, %s): %s, %s ns/op %s", w.Profile, bench.Plural(w.best.Objects, "object"),
-		bench.Plural(w.best.Threads, "thread"), w.Fastest, w.Ns, w.NsRange)
-	if w.against != "" {
-		fmt.Fprintf(&b, ", %s times as fast as %s %s", bench.Digits(w.times.Median), w.against, w.TimesLow)
-	}
-	if w.Note != "" {
-		fmt.Fprintf(&b, "; %s", w.Note)
-	}
-	return b.String() + "."
-}
-
 // how says what the intervals of the winners are.
 func how(all []*winner) string {
 	if len(all) == 0 {
 		return ""
 	}
-	few, bounds := false, false
+	few, single, bounds := false, true, false
 	for _, w := range all {
 		few = few || w.best.Interval == bench.IntervalMinMax
-		bounds = bounds || w.against != "" && !w.fromTrials
+		single = single && w.best.Trials <= 1
+		bounds = bounds || w.Against != "" && !w.fromTrials
 	}
 	s := "Figures are medians of the trials, in brackets with their 95 % interval."
-	if few {
+	switch {
+	case single:
+		return "There was one trial of each, so nothing says how far the figures can be trusted."
+	case few:
 		s = "Figures are medians of the trials, in brackets with the smallest and the largest: there were too few trials for a 95 % interval."
 	}
 	if bounds {
@@ -231,7 +221,7 @@ func (a *answer) verification(r *bench.Report) {
 	}
 	var parts []string
 	if len(a.Failed) > 0 {
-		parts = append(parts, fmt.Sprintf("%s failed verification and have no figures", bench.Plural(len(a.Failed), "result")))
+		parts = append(parts, fmt.Sprintf("%s failed verification, without figures", bench.Plural(len(a.Failed), "result")))
 	}
 	switch {
 	case right == len(r.Results) && right > 0:
@@ -250,8 +240,11 @@ func (a *answer) verification(r *bench.Report) {
 	}
 }
 
-// interval writes what a median lies between.
+// interval writes what a median lies between. That of one trial is none.
 func interval(i bench.Interval) string {
+	if i.Low == i.High {
+		return ""
+	}
 	return fmt.Sprintf("[%s, %s]", bench.Digits(i.Low), bench.Digits(i.High))
 }
 

@@ -25,7 +25,7 @@ type chart struct {
 
 const (
 	chartWidth = 360
-	glyph      = 7.0 // width of an average letter; text is kept within what this says
+	glyph      = 7.4 // width of an average letter; text is kept within what this says
 )
 
 // Width is for the template.
@@ -38,6 +38,7 @@ type mark struct {
 	X, Y, W, H coordinate
 	Anchor     string // of a text: start, middle or end
 	Text       string
+	Note       string // behind the text, paler
 	D          string // of a path
 	Tip        string // what is shown when one points at it
 }
@@ -108,11 +109,11 @@ func (c *chart) bars(rows []bar) {
 	for i, b := range rows {
 		top := float64(i) * barRow
 		room := chartWidth - glyph*float64(len([]rune(b.label))) - 10
-		name := cut(b.name, room)
-		c.text("name", 0, top+13, "start", name)
-		if b.note != "" && glyph*float64(len([]rune(name))+len(b.note)+2) < room {
-			c.text("note", glyph*float64(len([]rune(name)))+8, top+13, "start", b.note)
+		name := mark{Kind: "text", Class: "name", Y: coordinate(top + 13), Anchor: "start", Text: cut(b.name, room)}
+		if glyph*float64(len([]rune(name.Text))+len(b.note)+2) < room {
+			name.Note = b.note
 		}
+		c.Marks = append(c.Marks, name)
 		c.text("value", chartWidth, top+13, "end", b.label)
 		y := top + 18
 		c.rect("rail", left, y, chartWidth-left-right, barThick, "")
@@ -186,6 +187,7 @@ type axis struct {
 	log   bool
 	ticks []tick   // fixed ones; nil: they follow from the figures
 	least *float64 // where it begins; nil: where the figures do, or at 0 if that is not log
+	label func(float64) string
 }
 
 type tick struct {
@@ -223,7 +225,7 @@ func (a axis) fit(figures []float64, most int) scaled {
 		o := scale.TickOptions{Max: most}
 		s.Nice(o)
 		major, _ := s.Ticks(o)
-		ticks = labelled(major)
+		ticks = a.labelled(major)
 	}
 	return scaled{s.Map, ticks}
 }
@@ -247,7 +249,7 @@ func (a axis) fitLog(low, high float64, most int) scaled {
 			slices.Sort(major)
 			major = slices.Compact(major)
 		}
-		ticks = labelled(major)
+		ticks = a.labelled(major)
 	}
 	return scaled{s.Map, ticks}
 }
@@ -262,31 +264,50 @@ func roundOnes(all []float64) (some []float64) {
 	return some
 }
 
-func labelled(all []float64) (ticks []tick) {
+func (a axis) labelled(all []float64) (ticks []tick) {
+	label := a.label
+	if label == nil {
+		label = short
+	}
 	for _, x := range all {
-		ticks = append(ticks, tick{x, short(x)})
+		ticks = append(ticks, tick{x, label(x)})
 	}
 	return ticks
 }
 
 // short writes a round number in few letters.
 func short(x float64) string {
-	format := func(x float64, unit string) string { return strconv.FormatFloat(x, 'g', 4, 64) + unit }
 	switch a := math.Abs(x); {
 	case a >= 1e9:
-		return format(x/1e9, "G")
+		return round(x/1e9, "G")
 	case a >= 1e6:
-		return format(x/1e6, "M")
+		return round(x/1e6, "M")
 	case a >= 1e4:
-		return format(x/1e3, "k")
+		return round(x/1e3, "k")
 	default:
-		return format(x, "")
+		return round(x, "")
 	}
 }
 
+// shortTime is short for a time in ns.
+func shortTime(ns float64) string {
+	switch {
+	case ns < 1e3:
+		return round(ns, " ns")
+	case ns < 1e6:
+		return round(ns/1e3, " µs")
+	case ns < 1e9:
+		return round(ns/1e6, " ms")
+	default:
+		return round(ns/1e9, " s")
+	}
+}
+
+func round(x float64, unit string) string { return strconv.FormatFloat(x, 'g', 4, 64) + unit }
+
 // The place of the lines in a chart of lines.
 const (
-	plotLeft   = 46.0
+	plotLeft   = 54.0
 	plotRight  = chartWidth - 12.0
 	plotTop    = 24.0
 	plotBottom = 214.0
@@ -332,7 +353,7 @@ func (c *chart) axes(x, y axis, sx, sy scaled, px, py func(float64) float64) {
 	}
 	free = math.Inf(-1)
 	for _, t := range sx.ticks {
-		at, half := px(t.at), glyph*float64(len([]rune(t.label)))/2
+		at, half := px(t.at), glyph*float64(len([]rune(t.label)))/2+2
 		c.path("grid", polyline([][2]float64{{at, plotBottom}, {at, plotBottom + 4}}), "")
 		middle := min(max(at, half), chartWidth-half) // at the edge it would be cut off
 		if middle-half > free {
@@ -389,7 +410,7 @@ type stack struct {
 func (c *chart) stacks(kinds []string, rows []stack) {
 	for i, r := range rows {
 		top := float64(i) * barRow
-		c.text("name", 0, top+13, "start", cut(r.name, chartWidth))
+		c.text("name", 0, top+12, "start", cut(r.name, chartWidth))
 		x := 0.0
 		for k, share := range r.parts {
 			w := share * chartWidth

@@ -103,7 +103,7 @@ func byTime(a, b *bench.Result) int {
 func (run *Run) cellRow(res, reference *bench.Result) []datum {
 	row := data(res.Target, "–", "–", "–", "–", bench.Grouped(res.Trials), verdict(res))
 	if ns := res.NsPerOp; ns != nil {
-		row[1].Text, row[2].Text, row[3].Text = bench.Digits(ns.Median), interval(*ns), bench.Digits(1000/ns.Median)
+		row[1].Text, row[2].Text, row[3].Text = bench.Digits(ns.Median), cmp.Or(interval(*ns), "–"), bench.Digits(1000/ns.Median)
 	}
 	if res.BytesPerObject != nil {
 		row[4].Text = fmt.Sprintf("%.1f", *res.BytesPerObject)

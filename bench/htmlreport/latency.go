@@ -60,7 +60,7 @@ func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 		}
 	}
 	x.ticks = append(x.ticks, tick{at: last})
-	if !c.lines(x, axis{title: "ns per call", log: true}, all) {
+	if !c.lines(x, axis{title: "time of a call", log: true, label: shortTime}, all) {
 		return nil
 	}
 	return c

@@ -24,13 +24,13 @@ func (b *builder) modelSection(run *Run, id string) *section {
 			profiles = append(profiles, res.Profile)
 		}
 	}
-	for i, name := range profiles {
+	predicted := &profileSection{ID: id + "-profile1", Name: "Predictions"}
+	for _, name := range profiles {
 		if c := b.predictions(run, name); c != nil {
-			s.Profiles = append(s.Profiles, &profileSection{
-				ID: fmt.Sprintf("%s-profile%d", id, i+1), Name: name, Charts: []*chart{c},
-			})
+			predicted.Charts = append(predicted.Charts, c)
 		}
 	}
+	s.Profiles = append(s.Profiles, predicted)
 	s.Env = environment(m.Env)
 	s.Commands = commands(m.Command, fmt.Sprintf("seed %d", m.Seed), m.Env)
 	return s
@@ -38,7 +38,7 @@ func (b *builder) modelSection(run *Run, id string) *section {
 
 // predictions has a line for each strategy over the numbers of threads.
 func (b *builder) predictions(run *Run, profile string) *chart {
-	c := b.chart("Predicted time per operation", profile+": predicted ns per operation by number of threads, a core for each; less is better")
+	c := b.chart(profile, "predicted ns per operation by number of threads, a core for each; less is better")
 	var threads []int
 	var strategies []string
 	for _, res := range run.model.Results {
@@ -54,7 +54,7 @@ func (b *builder) predictions(run *Run, profile string) *chart {
 	}
 	slices.Sort(threads)
 	x := axis{title: "threads", log: true}
-	c.Table = table{Caption: c.Desc, Header: []string{"strategy"}}
+	c.Table = table{Caption: profile + ": " + c.Desc, Header: []string{"strategy"}}
 	for _, n := range threads {
 		x.ticks = append(x.ticks, tick{float64(n), short(float64(n))})
 		c.Table.Header = append(c.Table.Header, bench.Plural(n, "thread"))

@@ -153,8 +153,7 @@ func (b *builder) section(run *Run, id string) *section {
 	return s
 }
 
-// profile makes the charts of a profile: first what changes with threads and sizes, then
-// cell by cell.
+// profile makes the charts of a profile.
 func (b *builder) profile(run *Run, id, name string, cells [][]*bench.Result) *profileSection {
 	s := &profileSection{ID: id, Name: name, Summary: run.summary(name)}
 	var results []*bench.Result
@@ -178,6 +177,9 @@ func (b *builder) profile(run *Run, id, name string, cells [][]*bench.Result) *p
 		add(b.cellChart(run, cell))
 	}
 	for _, n := range sizes {
+		add(b.bytesChart(run, name, n, only(results, func(res *bench.Result) bool { return res.Objects == n })))
+	}
+	for _, n := range sizes {
 		add(b.threadsChart(name, n, only(results, func(res *bench.Result) bool { return res.Objects == n })))
 	}
 	for _, n := range threads {
@@ -185,9 +187,6 @@ func (b *builder) profile(run *Run, id, name string, cells [][]*bench.Result) *p
 	}
 	for _, cell := range mine {
 		add(b.latencyChart(run, cell))
-	}
-	for _, n := range sizes {
-		add(b.bytesChart(run, name, n, only(results, func(res *bench.Result) bool { return res.Objects == n })))
 	}
 	for _, cell := range mine {
 		add(b.cpuChart(run, cell))
