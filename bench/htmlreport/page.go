@@ -2,6 +2,7 @@ package htmlreport
 
 import (
 	"bytes"
+	"cmp"
 	_ "embed"
 	"fmt"
 	"html/template"
@@ -208,7 +209,7 @@ func (run *Run) summary(name string) string {
 }
 
 // across has a chart for each profile and number of threads that several runs on one machine
-// measured with several sizes.
+// measured with several sizes. Of a size that more than one has, the first counts.
 func (b *builder) across(runs []*Run) (charts []*chart) {
 	type key struct {
 		profile string
@@ -232,6 +233,9 @@ func (b *builder) across(runs []*Run) (charts []*chart) {
 			results[k] = append(results[k], res)
 		}
 	}
+	slices.SortStableFunc(keys, func(a, b key) int {
+		return cmp.Or(cmp.Compare(a.profile, b.profile), cmp.Compare(a.threads, b.threads))
+	})
 	for _, k := range keys {
 		if len(from[k]) < 2 {
 			continue

@@ -21,14 +21,17 @@
     return painted.get(key);
   };
   const rgba = (css) => paint(css);
-  const behind = (e) => {
-    const colours = [];
-    for (; e; e = e.parentElement) {
-      const c = getComputedStyle(e).backgroundColor;
-      if (c !== "rgba(0, 0, 0, 0)") colours.push(c);
+  const layers = new WeakMap(); // the backgrounds of an element and of what it is in
+  const layersOf = (e) => {
+    if (!e) return ["white"];
+    if (!layers.has(e)) {
+      const own = getComputedStyle(e).backgroundColor;
+      const below = layersOf(e.parentElement);
+      layers.set(e, own === "rgba(0, 0, 0, 0)" ? below : [own, ...below]);
     }
-    return paint(...colours, "white");
+    return layers.get(e);
   };
+  const behind = (e) => paint(...layersOf(e));
   const luminance = (c) => {
     const [r, g, b] = [...c].slice(0, 3).map((v) => v / 255).map((v) => (v <= 0.04045 ? v / 12.92 : ((v + 0.055) / 1.055) ** 2.4));
     return 0.2126 * r + 0.7152 * g + 0.0722 * b;
