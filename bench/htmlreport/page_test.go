@@ -173,7 +173,8 @@ func TestPageIsOneFile(t *testing.T) {
 
 func TestSameDocumentsMakeTheSamePage(t *testing.T) {
 	paths := append(canonical(t), "testdata/everything.json")
-	if render(t, paths...) != render(t, paths...) {
+	first, second := render(t, paths...), render(t, paths...)
+	if first != second {
 		t.Error("two pages of the same documents differ")
 	}
 }
