@@ -43,3 +43,13 @@ func Grouped[T int | int64](n T) string { return grouped(n) }
 
 // Plural writes n and the word for that many.
 func Plural[T int | int64](n T, what string) string { return plural(n, what) }
+
+// Cells returns the results by cell, in the order of the run, without the cells that have no
+// figure and no failure.
+func (r *Report) Cells() [][]*Result { return r.cells() }
+
+// Reference returns what the others of a cell are compared with; nil: nothing.
+func (r *Report) Reference(cell []*Result) *Result {
+	reference, _ := r.reference(cell)
+	return reference
+}
