@@ -15,22 +15,21 @@ TEXT ·lookupKernel(SB), NOSPLIT, $0-21
 	ADDQ         CX, DX
 	SHRQ         $0x30, DX
 	JNZ          other
-	IMULQ        (AX), CX
+	MOVQ         CX, DX
+	IMULQ        (AX), DX
 	MOVQ         24(AX), R11
-	SHRXQ        R11, CX, R8
+	SHRXQ        R11, DX, R8
 	ANDQ         $-8, R8
 	ADDQ         8(AX), R8
 	MOVQ         (R8), R9
-	MOVBLZX      48(R9), R11
-	SHLXQ        R11, CX, DX
-	MULXQ        8(R9), R11, R10
+	MULXQ        40(R9), R11, R10
 	SHLQ         $0x06, R10
-	ADDQ         (R9), R10
-	MOVBLZX      49(R9), R11
-	SHLXQ        R11, CX, CX
+	ADDQ         48(R9), R10
+	MOVBLZX      56(R9), R11
+	SHLXQ        R11, DX, CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          avx512_probe
@@ -38,40 +37,40 @@ TEXT ·lookupKernel(SB), NOSPLIT, $0-21
 avx512_found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, ref+16(FP)
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	MOVB    R12, tag+20(FP)
 	RET
 
 avx512_probe:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   avx512_left
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JZ    avx512_absent
 	MOVL  $0x0000000e, R12
 
 avx512_next:
-	ADDQ         24(R9), CX
+	ADDQ         16(R9), CX
 	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	CMPQ         R11, 16(R9)
+	CMPQ         R11, 8(R9)
 	CMOVQEQ      (R9), R10
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCC          avx512_found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 40(R9)
+	TESTQ        DX, 32(R9)
 	JZ           avx512_absent
 	DECL         R12
 	JNZ          avx512_next
@@ -96,20 +95,19 @@ not_avx512:
 	ADDQ         CX, DX
 	SHRQ         $0x30, DX
 	JNZ          other
-	IMULQ        (AX), CX
+	MOVQ         CX, DX
+	IMULQ        (AX), DX
 	MOVQ         24(AX), R11
-	SHRXQ        R11, CX, R8
+	SHRXQ        R11, DX, R8
 	ANDQ         $-8, R8
 	ADDQ         8(AX), R8
 	MOVQ         (R8), R9
-	MOVBLZX      48(R9), R11
-	SHLXQ        R11, CX, DX
-	MULXQ        8(R9), R11, R10
+	MULXQ        40(R9), R11, R10
 	SHLQ         $0x06, R10
-	ADDQ         (R9), R10
-	MOVBLZX      49(R9), R11
-	SHLXQ        R11, CX, CX
-	VPBROADCASTQ 32(R9), Y0
+	ADDQ         48(R9), R10
+	MOVBLZX      56(R9), R11
+	SHLXQ        R11, DX, CX
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -127,33 +125,33 @@ avx2_found:
 	VZEROUPPER
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, ref+16(FP)
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	MOVB    R12, tag+20(FP)
 	RET
 
 avx2_probe:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   avx2_left
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JZ    avx2_absent
 	MOVL  $0x0000000e, R12
 
 avx2_next:
-	ADDQ         24(R9), CX
+	ADDQ         16(R9), CX
 	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	CMPQ         R11, 16(R9)
+	CMPQ         R11, 8(R9)
 	CMOVQEQ      (R9), R10
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -167,7 +165,7 @@ avx2_next:
 	TZCNTL       DX, DX
 	JCC          avx2_found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 40(R9)
+	TESTQ        DX, 32(R9)
 	JZ           avx2_absent
 	DECL         R12
 	JNZ          avx2_next
@@ -238,81 +236,73 @@ whole:
 	MOVQ        512(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1024(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, (SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        (SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1536(SP)(AX*8)
 	MOVQ        520(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1032(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 8(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        8(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1544(SP)(AX*8)
 	MOVQ        528(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1040(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 16(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        16(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1552(SP)(AX*8)
 	MOVQ        536(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1048(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 24(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        24(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1560(SP)(AX*8)
 	MOVQ        544(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1056(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 32(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        32(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1568(SP)(AX*8)
 	MOVQ        552(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1064(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 40(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        40(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1576(SP)(AX*8)
 	MOVQ        560(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1072(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 48(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        48(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1584(SP)(AX*8)
 	MOVQ        568(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1080(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 56(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        56(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1592(SP)(AX*8)
 	ADDQ        $0x08, R13
@@ -332,225 +322,225 @@ search:
 	ADDQ         $0x08, R14
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane0_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane0_pending
 	MOVQ         512(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane0_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane0_pending
 	MOVL         DX, (DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane1
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, (BX)(R15*1)
 
 lane1:
 	MOVQ         1032(SP)(AX*8), R9
 	MOVQ         1544(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 8(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane1_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane1_pending
 	MOVQ         520(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane1_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane1_pending
 	MOVL         DX, 4(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane2
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 1(BX)(R15*1)
 
 lane2:
 	MOVQ         1040(SP)(AX*8), R9
 	MOVQ         1552(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 16(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane2_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane2_pending
 	MOVQ         528(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane2_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane2_pending
 	MOVL         DX, 8(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane3
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 2(BX)(R15*1)
 
 lane3:
 	MOVQ         1048(SP)(AX*8), R9
 	MOVQ         1560(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 24(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane3_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane3_pending
 	MOVQ         536(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane3_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane3_pending
 	MOVL         DX, 12(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane4
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 3(BX)(R15*1)
 
 lane4:
 	MOVQ         1056(SP)(AX*8), R9
 	MOVQ         1568(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 32(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane4_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane4_pending
 	MOVQ         544(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane4_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane4_pending
 	MOVL         DX, 16(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane5
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 4(BX)(R15*1)
 
 lane5:
 	MOVQ         1064(SP)(AX*8), R9
 	MOVQ         1576(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 40(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane5_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane5_pending
 	MOVQ         552(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane5_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane5_pending
 	MOVL         DX, 20(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane6
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 5(BX)(R15*1)
 
 lane6:
 	MOVQ         1072(SP)(AX*8), R9
 	MOVQ         1584(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 48(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane6_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane6_pending
 	MOVQ         560(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane6_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane6_pending
 	MOVL         DX, 24(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane7
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 6(BX)(R15*1)
 
 lane7:
 	MOVQ         1080(SP)(AX*8), R9
 	MOVQ         1592(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 56(SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          lane7_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane7_pending
 	MOVQ         568(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane7_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane7_pending
 	MOVL         DX, 28(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane8
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 7(BX)(R15*1)
 
 lane8:
@@ -565,10 +555,10 @@ next:
 	RET
 
 lane0_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane0_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane0_pending
 	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -586,10 +576,10 @@ lane0_pending:
 	JMP  lane1
 
 lane1_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane1_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane1_pending
 	MOVQ  520(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -607,10 +597,10 @@ lane1_pending:
 	JMP  lane2
 
 lane2_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane2_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane2_pending
 	MOVQ  528(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -628,10 +618,10 @@ lane2_pending:
 	JMP  lane3
 
 lane3_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane3_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane3_pending
 	MOVQ  536(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -649,10 +639,10 @@ lane3_pending:
 	JMP  lane4
 
 lane4_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane4_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane4_pending
 	MOVQ  544(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -670,10 +660,10 @@ lane4_pending:
 	JMP  lane5
 
 lane5_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane5_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane5_pending
 	MOVQ  552(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -691,10 +681,10 @@ lane5_pending:
 	JMP  lane6
 
 lane6_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane6_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane6_pending
 	MOVQ  560(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -712,10 +702,10 @@ lane6_pending:
 	JMP  lane7
 
 lane7_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane7_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane7_pending
 	MOVQ  568(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -743,11 +733,11 @@ each:
 	ADDQ         DX, R15
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCS          probe
@@ -755,12 +745,12 @@ each:
 found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, (DI)(R15*4)
 	CMPL    DX, $0x01
@@ -768,7 +758,7 @@ found:
 	TESTQ   BX, BX
 	JZ      done
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	MOVB    R12, (BX)(R15*1)
 
 done:
@@ -780,27 +770,27 @@ done:
 	JMP  next
 
 probe:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   other
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JZ    absent
 	MOVL  $0x0000000e, R12
 
 probe_next:
-	ADDQ         24(R9), CX
+	ADDQ         16(R9), CX
 	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	CMPQ         R11, 16(R9)
+	CMPQ         R11, 8(R9)
 	CMOVQEQ      (R9), R10
 	VPBROADCASTQ CX, Z16
 	VPXORQ       (R10), Z16, Z16
-	VPCMPUQ.BCST $0x01, 24(R9), Z16, K1
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
 	KMOVB        K1, DX
 	TZCNTL       DX, DX
 	JCC          found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 40(R9)
+	TESTQ        DX, 32(R9)
 	JZ           absent
 	DECL         R12
 	JNZ          probe_next
@@ -856,11 +846,10 @@ more:
 	MOVQ       R8, 512(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1024(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1536(SP)(AX*8)
 	INCQ       R13
@@ -883,11 +872,10 @@ more:
 	MOVQ       R8, 520(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1032(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1544(SP)(AX*8)
 	INCQ       R13
@@ -910,11 +898,10 @@ more:
 	MOVQ       R8, 528(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1040(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1552(SP)(AX*8)
 	INCQ       R13
@@ -937,11 +924,10 @@ more:
 	MOVQ       R8, 536(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1048(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1560(SP)(AX*8)
 	INCQ       R13
@@ -964,11 +950,10 @@ more:
 	MOVQ       R8, 544(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1056(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1568(SP)(AX*8)
 	INCQ       R13
@@ -991,11 +976,10 @@ more:
 	MOVQ       R8, 552(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1064(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1576(SP)(AX*8)
 	INCQ       R13
@@ -1018,11 +1002,10 @@ more:
 	MOVQ       R8, 560(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1072(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1584(SP)(AX*8)
 	INCQ       R13
@@ -1045,11 +1028,10 @@ more:
 	MOVQ       R8, 568(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1080(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1592(SP)(AX*8)
 	INCQ       R13
@@ -1073,9 +1055,9 @@ search:
 	ADDQ         $0x08, R14
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1090,27 +1072,27 @@ search:
 	JCS          lane0_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane0_pending
 	MOVQ         512(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane0_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane0_pending
 	MOVL         DX, (DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane1
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, (BX)(R15*1)
 
 lane1:
 	MOVQ         1032(SP)(AX*8), R9
 	MOVQ         1544(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 8(SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1125,27 +1107,27 @@ lane1:
 	JCS          lane1_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane1_pending
 	MOVQ         520(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane1_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane1_pending
 	MOVL         DX, 4(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane2
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 1(BX)(R15*1)
 
 lane2:
 	MOVQ         1040(SP)(AX*8), R9
 	MOVQ         1552(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 16(SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1160,27 +1142,27 @@ lane2:
 	JCS          lane2_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane2_pending
 	MOVQ         528(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane2_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane2_pending
 	MOVL         DX, 8(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane3
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 2(BX)(R15*1)
 
 lane3:
 	MOVQ         1048(SP)(AX*8), R9
 	MOVQ         1560(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 24(SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1195,27 +1177,27 @@ lane3:
 	JCS          lane3_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane3_pending
 	MOVQ         536(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane3_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane3_pending
 	MOVL         DX, 12(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane4
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 3(BX)(R15*1)
 
 lane4:
 	MOVQ         1056(SP)(AX*8), R9
 	MOVQ         1568(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 32(SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1230,27 +1212,27 @@ lane4:
 	JCS          lane4_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane4_pending
 	MOVQ         544(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane4_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane4_pending
 	MOVL         DX, 16(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane5
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 4(BX)(R15*1)
 
 lane5:
 	MOVQ         1064(SP)(AX*8), R9
 	MOVQ         1576(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 40(SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1265,27 +1247,27 @@ lane5:
 	JCS          lane5_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane5_pending
 	MOVQ         552(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane5_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane5_pending
 	MOVL         DX, 20(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane6
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 5(BX)(R15*1)
 
 lane6:
 	MOVQ         1072(SP)(AX*8), R9
 	MOVQ         1584(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 48(SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1300,27 +1282,27 @@ lane6:
 	JCS          lane6_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane6_pending
 	MOVQ         560(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane6_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane6_pending
 	MOVL         DX, 24(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane7
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 6(BX)(R15*1)
 
 lane7:
 	MOVQ         1080(SP)(AX*8), R9
 	MOVQ         1592(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, 56(SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1335,19 +1317,19 @@ lane7:
 	JCS          lane7_absent
 	MOVQ         (R10)(DX*8), R12
 	XORQ         R12, CX
-	CMPQ         CX, 24(R9)
+	CMPQ         CX, 16(R9)
 	JCC          lane7_pending
 	MOVQ         568(SP)(AX*8), R8
 	CMPQ         R9, (R8)
 	JNE          lane7_pending
-	MOVBLZX      50(R9), R11
+	MOVBLZX      57(R9), R11
 	BZHIQ        R11, R12, DX
 	JZ           lane7_pending
 	MOVL         DX, 28(DI)(R15*4)
 	TESTQ        BX, BX
 	JZ           lane8
 	SHRXQ        R11, R12, R12
-	ORB          51(R9), R12
+	ORB          58(R9), R12
 	MOVB         R12, 7(BX)(R15*1)
 
 lane8:
@@ -1363,10 +1345,10 @@ next:
 	RET
 
 lane0_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane0_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane0_pending
 	MOVQ  512(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1384,10 +1366,10 @@ lane0_pending:
 	JMP  lane1
 
 lane1_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane1_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane1_pending
 	MOVQ  520(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1405,10 +1387,10 @@ lane1_pending:
 	JMP  lane2
 
 lane2_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane2_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane2_pending
 	MOVQ  528(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1426,10 +1408,10 @@ lane2_pending:
 	JMP  lane3
 
 lane3_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane3_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane3_pending
 	MOVQ  536(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1447,10 +1429,10 @@ lane3_pending:
 	JMP  lane4
 
 lane4_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane4_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane4_pending
 	MOVQ  544(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1468,10 +1450,10 @@ lane4_pending:
 	JMP  lane5
 
 lane5_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane5_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane5_pending
 	MOVQ  552(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1489,10 +1471,10 @@ lane5_pending:
 	JMP  lane6
 
 lane6_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane6_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane6_pending
 	MOVQ  560(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1510,10 +1492,10 @@ lane6_pending:
 	JMP  lane7
 
 lane7_absent:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   lane7_pending
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JNZ   lane7_pending
 	MOVQ  568(SP)(AX*8), R8
 	CMPQ  R9, (R8)
@@ -1541,9 +1523,9 @@ each:
 	ADDQ         DX, R15
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1560,12 +1542,12 @@ each:
 found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	MOVL    DX, (DI)(R15*4)
 	CMPL    DX, $0x01
@@ -1573,7 +1555,7 @@ found:
 	TESTQ   BX, BX
 	JZ      done
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	MOVB    R12, (BX)(R15*1)
 
 done:
@@ -1585,20 +1567,20 @@ done:
 	JMP  next
 
 probe:
-	CMPB  52(R9), $0x00
+	CMPB  59(R9), $0x00
 	JNE   other
 	MOVQ  56(R10), DX
-	TESTQ DX, 40(R9)
+	TESTQ DX, 32(R9)
 	JZ    absent
 	MOVL  $0x0000000e, R12
 
 probe_next:
-	ADDQ         24(R9), CX
+	ADDQ         16(R9), CX
 	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	CMPQ         R11, 16(R9)
+	CMPQ         R11, 8(R9)
 	CMOVQEQ      (R9), R10
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1612,7 +1594,7 @@ probe_next:
 	TZCNTL       DX, DX
 	JCC          found
 	MOVQ         56(R10), DX
-	TESTQ        DX, 40(R9)
+	TESTQ        DX, 32(R9)
 	JZ           absent
 	DECL         R12
 	JNZ          probe_next
@@ -1632,6 +1614,318 @@ other:
 	MOVB $0x01, left+48(FP)
 	JMP  done
 
+// func lookupNearAVX512(x *byte, ptrs *uint64, refs *int32, n int) (found int, left bool)
+// Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI, BMI2, CMOV, MMX+, POPCNT
+TEXT ·lookupNearAVX512(SB), NOSPLIT, $0-41
+	MOVB         $0x00, left+40(FP)
+	MOVQ         x+0(FP), AX
+	MOVQ         ptrs+8(FP), SI
+	MOVQ         refs+16(FP), DI
+	XORL         R13, R13
+	MOVQ         $0x0000800000000000, DX
+	VPBROADCASTQ DX, Z22
+	VPTERNLOGQ   $0xff, Z26, Z26, Z26
+	MOVQ         (AX), BX
+	MOVQ         24(AX), R14
+	MOVQ         8(AX), AX
+
+turn:
+	LEAQ 8(R13), DX
+	CMPQ DX, n+24(FP)
+	JG   rest
+
+again:
+	VMOVDQU64     (SI)(R13*8), Z23
+	PREFETCHT0    1024(SI)(R13*8)
+	PREFETCHT0    512(DI)(R13*4)
+	VPADDQ        Z22, Z23, Z24
+	VPSRLQ        $0x30, Z24, Z24
+	VPTESTMQ      Z24, Z24, K3
+	KORTESTB      K3, K3
+	JNE           rest
+	MOVQ          BX, DX
+	IMULQ         (SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, (DI)(R13*4)
+	MOVQ          BX, DX
+	IMULQ         8(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 4(DI)(R13*4)
+	MOVQ          BX, DX
+	IMULQ         16(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 8(DI)(R13*4)
+	MOVQ          BX, DX
+	IMULQ         24(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 12(DI)(R13*4)
+	MOVQ          BX, DX
+	IMULQ         32(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 16(DI)(R13*4)
+	MOVQ          BX, DX
+	IMULQ         40(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 20(DI)(R13*4)
+	MOVQ          BX, DX
+	IMULQ         48(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 24(DI)(R13*4)
+	MOVQ          BX, DX
+	IMULQ         56(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 28(DI)(R13*4)
+	ADDQ          $0x08, R13
+	JMP           turn
+
+rest:
+	CMPQ R13, n+24(FP)
+	JGE  second
+	MOVL $0x00000000, (DI)(R13*4)
+	INCQ R13
+	JMP  rest
+
+second:
+	XORL BX, BX
+	XORL R14, R14
+
+count:
+	MOVQ        n+24(FP), R11
+	SUBQ        R14, R11
+	MOVL        $0x000000ff, R12
+	CMPQ        R11, R12
+	CMOVQHI     R12, R11
+	MOVL        $-1, R12
+	BZHIL       R11, R12, R12
+	KMOVW       R12, K1
+	VMOVDQU32.Z (DI)(R14*4), K1, Z23
+	VPTESTMD    Z23, Z23, K2
+	KANDNW      K1, K2, K1
+	KMOVW       K2, R12
+	POPCNTL     R12, R12
+	ADDQ        R12, BX
+	KMOVW       K1, R15
+	TESTL       R15, R15
+	JNZ         each
+
+next:
+	ADDQ $0x10, R14
+	CMPQ R14, n+24(FP)
+	JLT  count
+	MOVQ BX, found+32(FP)
+	RET
+
+each:
+	TZCNTL       R15, R13
+	ADDQ         R14, R13
+	MOVQ         (SI)(R13*8), CX
+	MOVQ         x+0(FP), AX
+	MOVQ         $0x0000800000000000, DX
+	ADDQ         CX, DX
+	SHRQ         $0x30, DX
+	JNZ          other
+	MOVQ         CX, DX
+	IMULQ        (AX), DX
+	MOVQ         24(AX), R11
+	SHRXQ        R11, DX, R8
+	ANDQ         $-8, R8
+	ADDQ         8(AX), R8
+	MOVQ         (R8), R9
+	MULXQ        40(R9), R11, R10
+	SHLQ         $0x06, R10
+	ADDQ         48(R9), R10
+	MOVBLZX      56(R9), R11
+	SHLXQ        R11, DX, CX
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCS          probe
+
+found:
+	MOVQ    (R10)(DX*8), R12
+	XORQ    R12, CX
+	CMPQ    CX, 16(R9)
+	JCC     other
+	CMPQ    R9, (R8)
+	JNE     other
+	MOVBLZX 57(R9), R11
+	BZHIQ   R11, R12, DX
+	MOVL    DX, (DI)(R13*4)
+	CMPL    DX, $0x01
+	SBBQ    $-1, BX
+
+done:
+	LEAL -1(R15), DX
+	ANDL DX, R15
+	JNZ  each
+	JMP  next
+
+probe:
+	CMPB  59(R9), $0x00
+	JNE   other
+	MOVQ  56(R10), DX
+	TESTQ DX, 32(R9)
+	JZ    absent
+	MOVL  $0x0000000e, R12
+
+probe_next:
+	ADDQ         16(R9), CX
+	MOVQ         R10, R11
+	ADDQ         $0x40, R10
+	CMPQ         R11, 8(R9)
+	CMOVQEQ      (R9), R10
+	VPBROADCASTQ CX, Z16
+	VPXORQ       (R10), Z16, Z16
+	VPCMPUQ.BCST $0x01, 16(R9), Z16, K1
+	KMOVB        K1, DX
+	TZCNTL       DX, DX
+	JCC          found
+	MOVQ         56(R10), DX
+	TESTQ        DX, 32(R9)
+	JZ           absent
+	DECL         R12
+	JNZ          probe_next
+
+absent:
+	CMPQ R9, (R8)
+	JNE  other
+	JMP  done
+
+other:
+	MOVL $-1, (DI)(R13*4)
+	MOVB $0x01, left+40(FP)
+	JMP  done
+
 // func insertKernel(x *byte, ptr uint64, next int32, tag uint8) (ref int32, gotTag uint8)
 // Requires: AVX, AVX2, AVX512DQ, AVX512F, BMI, BMI2, CMOV
 TEXT ·insertKernel(SB), NOSPLIT, $0-29
@@ -1643,24 +1937,23 @@ TEXT ·insertKernel(SB), NOSPLIT, $0-29
 	ADDQ          CX, DX
 	SHRQ          $0x30, DX
 	JNZ           other
-	IMULQ         (AX), CX
+	MOVQ          CX, DX
+	IMULQ         (AX), DX
 	MOVQ          24(AX), R11
-	SHRXQ         R11, CX, R8
+	SHRXQ         R11, DX, R8
 	ANDQ          $-8, R8
 	ADDQ          8(AX), R8
 	MOVQ          (R8), R9
-	MOVBLZX       48(R9), R11
-	SHLXQ         R11, CX, DX
-	MULXQ         8(R9), R11, R10
+	MULXQ         40(R9), R11, R10
 	SHLQ          $0x06, R10
-	ADDQ          (R9), R10
-	MOVBLZX       49(R9), R11
-	SHLXQ         R11, CX, CX
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
 	VMOVDQU64     (R10), Z16
-	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPTESTMQ.BCST 32(R9), Z16, K2
 	VPBROADCASTQ  CX, Z25
 	VPXORQ        (R10), Z25, Z25
-	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	VPCMPUQ.BCST  $0x01, 16(R9), Z25, K2, K1
 	KMOVB         K2, BX
 	NOTL          BX
 	TZCNTL        BX, BX
@@ -1671,36 +1964,36 @@ TEXT ·insertKernel(SB), NOSPLIT, $0-29
 avx512_found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	MOVB    R12, gotTag+28(FP)
 	MOVL    DX, ref+24(FP)
 	RET
 
 avx512_probe:
-	CMPB 52(R9), $0x00
+	CMPB 59(R9), $0x00
 	JNE  avx512_other
 	CMPL BX, $0x08
 	JNE  avx512_absent
 	MOVL $0x0000000e, R14
 
 avx512_next:
-	ADDQ          24(R9), CX
+	ADDQ          16(R9), CX
 	MOVQ          R10, R11
 	ADDQ          $0x40, R10
-	CMPQ          R11, 16(R9)
+	CMPQ          R11, 8(R9)
 	CMOVQEQ       (R9), R10
 	VMOVDQU64     (R10), Z16
-	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPTESTMQ.BCST 32(R9), Z16, K2
 	VPBROADCASTQ  CX, Z25
 	VPXORQ        (R10), Z25, Z25
-	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	VPCMPUQ.BCST  $0x01, 16(R9), Z25, K2, K1
 	KMOVB         K2, BX
 	NOTL          BX
 	TZCNTL        BX, BX
@@ -1721,15 +2014,15 @@ avx512_absent:
 	MOVL     next+16(FP), SI
 	TESTL    SI, SI
 	JLE      other
-	CMPQ     SI, 40(R9)
+	CMPQ     SI, 32(R9)
 	JHI      other
 	MOVQ     ptr+8(FP), R12
 	TESTQ    R12, R12
 	JZ       other
 	MOVBLZX  tag+20(FP), R12
-	MOVBLZX  51(R9), R11
+	MOVBLZX  58(R9), R11
 	ANDNL    R12, R11, R12
-	MOVBLZX  50(R9), R11
+	MOVBLZX  57(R9), R11
 	SHLXQ    R11, R12, R12
 	ORQ      CX, R12
 	ORQ      SI, R12
@@ -1740,7 +2033,7 @@ avx512_absent:
 	CMPQ     R9, (R8)
 	JNE      other
 	MOVB     tag+20(FP), R12
-	ORB      51(R9), R12
+	ORB      58(R9), R12
 	MOVB     R12, gotTag+28(FP)
 	MOVL     SI, ref+24(FP)
 	RET
@@ -1754,20 +2047,19 @@ not_avx512:
 	ADDQ         CX, DX
 	SHRQ         $0x30, DX
 	JNZ          other
-	IMULQ        (AX), CX
+	MOVQ         CX, DX
+	IMULQ        (AX), DX
 	MOVQ         24(AX), R11
-	SHRXQ        R11, CX, R8
+	SHRXQ        R11, DX, R8
 	ANDQ         $-8, R8
 	ADDQ         8(AX), R8
 	MOVQ         (R8), R9
-	MOVBLZX      48(R9), R11
-	SHLXQ        R11, CX, DX
-	MULXQ        8(R9), R11, R10
+	MULXQ        40(R9), R11, R10
 	SHLQ         $0x06, R10
-	ADDQ         (R9), R10
-	MOVBLZX      49(R9), R11
-	SHLXQ        R11, CX, CX
-	VPBROADCASTQ 40(R9), Y0
+	ADDQ         48(R9), R10
+	MOVBLZX      56(R9), R11
+	SHLXQ        R11, DX, CX
+	VPBROADCASTQ 32(R9), Y0
 	VPAND        (R10), Y0, Y2
 	VPAND        32(R10), Y0, Y3
 	VPXOR        Y1, Y1, Y1
@@ -1777,7 +2069,7 @@ not_avx512:
 	VMOVMSKPD    Y3, R11
 	SHLL         $0x04, R11
 	ORL          R11, BX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1798,32 +2090,32 @@ avx2_found:
 	VZEROUPPER
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	MOVB    R12, gotTag+28(FP)
 	MOVL    DX, ref+24(FP)
 	RET
 
 avx2_probe:
-	CMPB 52(R9), $0x00
+	CMPB 59(R9), $0x00
 	JNE  avx2_other
 	CMPL BX, $0x08
 	JNE  avx2_absent
 	MOVL $0x0000000e, R14
 
 avx2_next:
-	ADDQ         24(R9), CX
+	ADDQ         16(R9), CX
 	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	CMPQ         R11, 16(R9)
+	CMPQ         R11, 8(R9)
 	CMOVQEQ      (R9), R10
-	VPBROADCASTQ 40(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VPAND        (R10), Y0, Y2
 	VPAND        32(R10), Y0, Y3
 	VPXOR        Y1, Y1, Y1
@@ -1833,7 +2125,7 @@ avx2_next:
 	VMOVMSKPD    Y3, R11
 	SHLL         $0x04, R11
 	ORL          R11, BX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -1865,15 +2157,15 @@ avx2_absent:
 	MOVL     next+16(FP), SI
 	TESTL    SI, SI
 	JLE      other
-	CMPQ     SI, 40(R9)
+	CMPQ     SI, 32(R9)
 	JHI      other
 	MOVQ     ptr+8(FP), R12
 	TESTQ    R12, R12
 	JZ       other
 	MOVBLZX  tag+20(FP), R12
-	MOVBLZX  51(R9), R11
+	MOVBLZX  58(R9), R11
 	ANDNL    R12, R11, R12
-	MOVBLZX  50(R9), R11
+	MOVBLZX  57(R9), R11
 	SHLXQ    R11, R12, R12
 	ORQ      CX, R12
 	ORQ      SI, R12
@@ -1884,7 +2176,7 @@ avx2_absent:
 	CMPQ     R9, (R8)
 	JNE      other
 	MOVB     tag+20(FP), R12
-	ORB      51(R9), R12
+	ORB      58(R9), R12
 	MOVB     R12, gotTag+28(FP)
 	MOVL     SI, ref+24(FP)
 	RET
@@ -1904,24 +2196,23 @@ TEXT ·encounter(SB), NOSPLIT, $0-44
 	ADDQ          CX, DX
 	SHRQ          $0x30, DX
 	JNZ           other
-	IMULQ         (AX), CX
+	MOVQ          CX, DX
+	IMULQ         (AX), DX
 	MOVQ          24(AX), R11
-	SHRXQ         R11, CX, R8
+	SHRXQ         R11, DX, R8
 	ANDQ          $-8, R8
 	ADDQ          8(AX), R8
 	MOVQ          (R8), R9
-	MOVBLZX       48(R9), R11
-	SHLXQ         R11, CX, DX
-	MULXQ         8(R9), R11, R10
+	MULXQ         40(R9), R11, R10
 	SHLQ          $0x06, R10
-	ADDQ          (R9), R10
-	MOVBLZX       49(R9), R11
-	SHLXQ         R11, CX, CX
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
 	VMOVDQU64     (R10), Z16
-	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPTESTMQ.BCST 32(R9), Z16, K2
 	VPBROADCASTQ  CX, Z25
 	VPXORQ        (R10), Z25, Z25
-	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	VPCMPUQ.BCST  $0x01, 16(R9), Z25, K2, K1
 	KMOVB         K2, BX
 	NOTL          BX
 	TZCNTL        BX, BX
@@ -1932,14 +2223,14 @@ TEXT ·encounter(SB), NOSPLIT, $0-44
 avx512_found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	CMPB    R12, tag+16(FP)
 	JNE     other
 	CMPB    R12, $-1
@@ -1948,23 +2239,23 @@ avx512_found:
 	RET
 
 avx512_probe:
-	CMPB 52(R9), $0x00
+	CMPB 59(R9), $0x00
 	JNE  avx512_other
 	CMPL BX, $0x08
 	JNE  avx512_absent
 	MOVL $0x0000000e, R14
 
 avx512_next:
-	ADDQ          24(R9), CX
+	ADDQ          16(R9), CX
 	MOVQ          R10, R11
 	ADDQ          $0x40, R10
-	CMPQ          R11, 16(R9)
+	CMPQ          R11, 8(R9)
 	CMOVQEQ       (R9), R10
 	VMOVDQU64     (R10), Z16
-	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPTESTMQ.BCST 32(R9), Z16, K2
 	VPBROADCASTQ  CX, Z25
 	VPXORQ        (R10), Z25, Z25
-	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	VPCMPUQ.BCST  $0x01, 16(R9), Z25, K2, K1
 	KMOVB         K2, BX
 	NOTL          BX
 	TZCNTL        BX, BX
@@ -1985,7 +2276,7 @@ avx512_absent:
 	MOVL     next+20(FP), SI
 	TESTL    SI, SI
 	JLE      other
-	CMPQ     SI, 40(R9)
+	CMPQ     SI, 32(R9)
 	JHI      other
 	MOVQ     ptr+8(FP), R12
 	TESTQ    R12, R12
@@ -1997,9 +2288,9 @@ avx512_absent:
 	MOVQ     record+24(FP), DX
 	MOVQ     R12, (DX)
 	MOVBLZX  tag+16(FP), R12
-	MOVBLZX  51(R9), R11
+	MOVBLZX  58(R9), R11
 	ANDNL    R12, R11, R12
-	MOVBLZX  50(R9), R11
+	MOVBLZX  57(R9), R11
 	SHLXQ    R11, R12, R12
 	ORQ      CX, R12
 	ORQ      SI, R12
@@ -2021,20 +2312,19 @@ not_avx512:
 	ADDQ         CX, DX
 	SHRQ         $0x30, DX
 	JNZ          other
-	IMULQ        (AX), CX
+	MOVQ         CX, DX
+	IMULQ        (AX), DX
 	MOVQ         24(AX), R11
-	SHRXQ        R11, CX, R8
+	SHRXQ        R11, DX, R8
 	ANDQ         $-8, R8
 	ADDQ         8(AX), R8
 	MOVQ         (R8), R9
-	MOVBLZX      48(R9), R11
-	SHLXQ        R11, CX, DX
-	MULXQ        8(R9), R11, R10
+	MULXQ        40(R9), R11, R10
 	SHLQ         $0x06, R10
-	ADDQ         (R9), R10
-	MOVBLZX      49(R9), R11
-	SHLXQ        R11, CX, CX
-	VPBROADCASTQ 40(R9), Y0
+	ADDQ         48(R9), R10
+	MOVBLZX      56(R9), R11
+	SHLXQ        R11, DX, CX
+	VPBROADCASTQ 32(R9), Y0
 	VPAND        (R10), Y0, Y2
 	VPAND        32(R10), Y0, Y3
 	VPXOR        Y1, Y1, Y1
@@ -2044,7 +2334,7 @@ not_avx512:
 	VMOVMSKPD    Y3, R11
 	SHLL         $0x04, R11
 	ORL          R11, BX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -2065,14 +2355,14 @@ avx2_found:
 	VZEROUPPER
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	CMPB    R12, tag+16(FP)
 	JNE     other
 	CMPB    R12, $-1
@@ -2081,19 +2371,19 @@ avx2_found:
 	RET
 
 avx2_probe:
-	CMPB 52(R9), $0x00
+	CMPB 59(R9), $0x00
 	JNE  avx2_other
 	CMPL BX, $0x08
 	JNE  avx2_absent
 	MOVL $0x0000000e, R14
 
 avx2_next:
-	ADDQ         24(R9), CX
+	ADDQ         16(R9), CX
 	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	CMPQ         R11, 16(R9)
+	CMPQ         R11, 8(R9)
 	CMOVQEQ      (R9), R10
-	VPBROADCASTQ 40(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VPAND        (R10), Y0, Y2
 	VPAND        32(R10), Y0, Y3
 	VPXOR        Y1, Y1, Y1
@@ -2103,7 +2393,7 @@ avx2_next:
 	VMOVMSKPD    Y3, R11
 	SHLL         $0x04, R11
 	ORL          R11, BX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -2135,7 +2425,7 @@ avx2_absent:
 	MOVL     next+20(FP), SI
 	TESTL    SI, SI
 	JLE      other
-	CMPQ     SI, 40(R9)
+	CMPQ     SI, 32(R9)
 	JHI      other
 	MOVQ     ptr+8(FP), R12
 	TESTQ    R12, R12
@@ -2147,9 +2437,9 @@ avx2_absent:
 	MOVQ     record+24(FP), DX
 	MOVQ     R12, (DX)
 	MOVBLZX  tag+16(FP), R12
-	MOVBLZX  51(R9), R11
+	MOVBLZX  58(R9), R11
 	ANDNL    R12, R11, R12
-	MOVBLZX  50(R9), R11
+	MOVBLZX  57(R9), R11
 	SHLXQ    R11, R12, R12
 	ORQ      CX, R12
 	ORQ      SI, R12
@@ -2215,81 +2505,73 @@ whole:
 	MOVQ        512(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1024(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, (SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        (SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1536(SP)(AX*8)
 	MOVQ        520(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1032(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 8(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        8(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1544(SP)(AX*8)
 	MOVQ        528(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1040(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 16(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        16(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1552(SP)(AX*8)
 	MOVQ        536(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1048(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 24(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        24(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1560(SP)(AX*8)
 	MOVQ        544(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1056(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 32(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        32(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1568(SP)(AX*8)
 	MOVQ        552(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1064(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 40(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        40(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1576(SP)(AX*8)
 	MOVQ        560(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1072(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 48(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        48(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1584(SP)(AX*8)
 	MOVQ        568(SP)(AX*8), R8
 	MOVQ        (R8), R9
 	MOVQ        R9, 1080(SP)(AX*8)
-	MOVBLZX     48(R9), R11
-	SHLXQ       R11, 56(SP)(AX*8), DX
-	MULXQ       8(R9), R11, R10
+	MOVQ        56(SP)(AX*8), DX
+	MULXQ       40(R9), R11, R10
 	SHLQ        $0x06, R10
-	ADDQ        (R9), R10
+	ADDQ        48(R9), R10
 	PREFETCHT0  (R10)
 	MOVQ        R10, 1592(SP)(AX*8)
 	ADDQ        $0x08, R13
@@ -2303,13 +2585,13 @@ each:
 	ANDQ          $+63, AX
 	MOVQ          1024(SP)(AX*8), R9
 	MOVQ          1536(SP)(AX*8), R10
-	MOVBLZX       49(R9), R11
+	MOVBLZX       56(R9), R11
 	SHLXQ         R11, (SP)(AX*8), CX
 	VMOVDQU64     (R10), Z16
-	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPTESTMQ.BCST 32(R9), Z16, K2
 	VPBROADCASTQ  CX, Z25
 	VPXORQ        (R10), Z25, Z25
-	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	VPCMPUQ.BCST  $0x01, 16(R9), Z25, K2, K1
 	KMOVB         K2, BX
 	NOTL          BX
 	TZCNTL        BX, BX
@@ -2320,17 +2602,17 @@ each:
 found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	CMPQ    2048(SP), $0x00
 	JEQ     known
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	CMPB    R12, tag+32(FP)
 	JNE     other
 
@@ -2346,23 +2628,23 @@ done:
 	JMP   more
 
 probe:
-	CMPB 52(R9), $0x00
+	CMPB 59(R9), $0x00
 	JNE  other
 	CMPL BX, $0x08
 	JNE  absent
 	MOVL $0x0000000e, R14
 
 next:
-	ADDQ          24(R9), CX
+	ADDQ          16(R9), CX
 	MOVQ          R10, R11
 	ADDQ          $0x40, R10
-	CMPQ          R11, 16(R9)
+	CMPQ          R11, 8(R9)
 	CMOVQEQ       (R9), R10
 	VMOVDQU64     (R10), Z16
-	VPTESTMQ.BCST 40(R9), Z16, K2
+	VPTESTMQ.BCST 32(R9), Z16, K2
 	VPBROADCASTQ  CX, Z25
 	VPXORQ        (R10), Z25, Z25
-	VPCMPUQ.BCST  $0x01, 24(R9), Z25, K2, K1
+	VPCMPUQ.BCST  $0x01, 16(R9), Z25, K2, K1
 	KMOVB         K2, BX
 	NOTL          BX
 	TZCNTL        BX, BX
@@ -2378,7 +2660,7 @@ next:
 absent:
 	CMPL  SI, limit+40(FP)
 	JEQ   other
-	CMPQ  SI, 40(R9)
+	CMPQ  SI, 32(R9)
 	JHI   other
 	MOVQ  ptrs+8(FP), R12
 	MOVQ  (R12)(R15*8), R12
@@ -2394,9 +2676,9 @@ absent:
 recorded:
 	MOVQ     512(SP)(AX*8), R8
 	MOVBLZX  tag+32(FP), R12
-	MOVBLZX  51(R9), R11
+	MOVBLZX  58(R9), R11
 	ANDNL    R12, R11, R12
-	MOVBLZX  50(R9), R11
+	MOVBLZX  57(R9), R11
 	SHLXQ    R11, R12, R12
 	ORQ      CX, R12
 	ORQ      SI, R12
@@ -2469,11 +2751,10 @@ more:
 	MOVQ       R8, 512(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1024(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1536(SP)(AX*8)
 	INCQ       R13
@@ -2496,11 +2777,10 @@ more:
 	MOVQ       R8, 520(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1032(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1544(SP)(AX*8)
 	INCQ       R13
@@ -2523,11 +2803,10 @@ more:
 	MOVQ       R8, 528(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1040(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1552(SP)(AX*8)
 	INCQ       R13
@@ -2550,11 +2829,10 @@ more:
 	MOVQ       R8, 536(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1048(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1560(SP)(AX*8)
 	INCQ       R13
@@ -2577,11 +2855,10 @@ more:
 	MOVQ       R8, 544(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1056(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1568(SP)(AX*8)
 	INCQ       R13
@@ -2604,11 +2881,10 @@ more:
 	MOVQ       R8, 552(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1064(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1576(SP)(AX*8)
 	INCQ       R13
@@ -2631,11 +2907,10 @@ more:
 	MOVQ       R8, 560(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1072(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1584(SP)(AX*8)
 	INCQ       R13
@@ -2658,11 +2933,10 @@ more:
 	MOVQ       R8, 568(SP)(AX*8)
 	MOVQ       (R8), R9
 	MOVQ       R9, 1080(SP)(AX*8)
-	MOVBLZX    48(R9), R11
-	SHLXQ      R11, CX, DX
-	MULXQ      8(R9), R11, R10
+	MOVQ       CX, DX
+	MULXQ      40(R9), R11, R10
 	SHLQ       $0x06, R10
-	ADDQ       (R9), R10
+	ADDQ       48(R9), R10
 	PREFETCHT0 (R10)
 	MOVQ       R10, 1592(SP)(AX*8)
 	INCQ       R13
@@ -2680,9 +2954,9 @@ each:
 	ANDQ         $+63, AX
 	MOVQ         1024(SP)(AX*8), R9
 	MOVQ         1536(SP)(AX*8), R10
-	MOVBLZX      49(R9), R11
+	MOVBLZX      56(R9), R11
 	SHLXQ        R11, (SP)(AX*8), CX
-	VPBROADCASTQ 40(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VPAND        (R10), Y0, Y2
 	VPAND        32(R10), Y0, Y3
 	VPXOR        Y1, Y1, Y1
@@ -2692,7 +2966,7 @@ each:
 	VMOVMSKPD    Y3, R11
 	SHLL         $0x04, R11
 	ORL          R11, BX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -2712,17 +2986,17 @@ each:
 found:
 	MOVQ    (R10)(DX*8), R12
 	XORQ    R12, CX
-	CMPQ    CX, 24(R9)
+	CMPQ    CX, 16(R9)
 	JCC     other
 	MOVQ    512(SP)(AX*8), R8
 	CMPQ    R9, (R8)
 	JNE     other
-	MOVBLZX 50(R9), R11
+	MOVBLZX 57(R9), R11
 	BZHIQ   R11, R12, DX
 	CMPQ    2048(SP), $0x00
 	JEQ     known
 	SHRXQ   R11, R12, R12
-	ORB     51(R9), R12
+	ORB     58(R9), R12
 	CMPB    R12, tag+32(FP)
 	JNE     other
 
@@ -2738,19 +3012,19 @@ done:
 	JMP   more
 
 probe:
-	CMPB 52(R9), $0x00
+	CMPB 59(R9), $0x00
 	JNE  other
 	CMPL BX, $0x08
 	JNE  absent
 	MOVL $0x0000000e, R14
 
 next:
-	ADDQ         24(R9), CX
+	ADDQ         16(R9), CX
 	MOVQ         R10, R11
 	ADDQ         $0x40, R10
-	CMPQ         R11, 16(R9)
+	CMPQ         R11, 8(R9)
 	CMOVQEQ      (R9), R10
-	VPBROADCASTQ 40(R9), Y0
+	VPBROADCASTQ 32(R9), Y0
 	VPAND        (R10), Y0, Y2
 	VPAND        32(R10), Y0, Y3
 	VPXOR        Y1, Y1, Y1
@@ -2760,7 +3034,7 @@ next:
 	VMOVMSKPD    Y3, R11
 	SHLL         $0x04, R11
 	ORL          R11, BX
-	VPBROADCASTQ 32(R9), Y0
+	VPBROADCASTQ 24(R9), Y0
 	VMOVQ        CX, X1
 	VPBROADCASTQ X1, Y1
 	VPAND        (R10), Y0, Y2
@@ -2785,7 +3059,7 @@ next:
 absent:
 	CMPL  SI, limit+40(FP)
 	JEQ   other
-	CMPQ  SI, 40(R9)
+	CMPQ  SI, 32(R9)
 	JHI   other
 	MOVQ  ptrs+8(FP), R12
 	MOVQ  (R12)(R15*8), R12
@@ -2801,9 +3075,9 @@ absent:
 recorded:
 	MOVQ     512(SP)(AX*8), R8
 	MOVBLZX  tag+32(FP), R12
-	MOVBLZX  51(R9), R11
+	MOVBLZX  58(R9), R11
 	ANDNL    R12, R11, R12
-	MOVBLZX  50(R9), R11
+	MOVBLZX  57(R9), R11
 	SHLXQ    R11, R12, R12
 	ORQ      CX, R12
 	ORQ      SI, R12

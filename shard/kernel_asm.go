@@ -23,17 +23,17 @@ type kernelIndex struct {
 // kernelTable is what the kernels read of a table: its first cache line.
 type kernelTable struct {
 	base     unsafe.Pointer // the groups
-	groups   uint64         // how many
 	last     unsafe.Pointer // the last one
 	step     uint64         // layout.step, or 0 if there is a mixer: then no word matches
 	stepMask uint64         // -step: the bits of remainder and distance; 0 if there is a mixer
 	refMask  uint64
-	depth    uint8 // the bits of a hash that chose the shard
-	keyShift uint8 // a hash to its key
+	scale    uint64 // the groups there would be if all hashes had as many as those of the table
+	origin   uint64 // where the first one of these would be
+	keyShift uint8  // a hash to its key
 	refBits  uint8
 	tagFill  uint8 // what the bits where the tag may be are or-ed with: TagUnknown if it is not there
 	mixed    bool  // there is a mixer: Go must do it
-	_        [11]byte
+	_        [4]byte
 }
 
 // The generator knows the offsets.
@@ -54,16 +54,16 @@ var (
 	_ = [1]struct{}{}[unsafe.Offsetof(table{}.asm)]
 	_ = [1]struct{}{}[unsafe.Sizeof(table{})%64] // or asm would lie on two lines
 	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.base)-0]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.groups)-8]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.last)-16]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.step)-24]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.stepMask)-32]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refMask)-40]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.depth)-48]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.keyShift)-49]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refBits)-50]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.tagFill)-51]
-	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.mixed)-52]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.last)-8]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.step)-16]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.stepMask)-24]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refMask)-32]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.scale)-40]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.origin)-48]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.keyShift)-56]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.refBits)-57]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.tagFill)-58]
+	_ = [1]struct{}{}[unsafe.Offsetof(kernelTable{}.mixed)-59]
 	_ = [1]struct{}{}[unsafe.Offsetof(table{}.fullLimit)-216]
 	_ = [1]struct{}{}[unsafe.Offsetof(table{}.full)-256]
 )
@@ -85,15 +85,15 @@ func newKernelIndex(x *Compact) kernelIndex {
 
 func newKernelTable(t *table) kernelTable {
 	k := kernelTable{
-		base:   t.base,
-		groups: t.groups,
+		base: t.base,
 		// Same as: &groups[t.groups-1]
 		// Safety: base has t.groups groups.
 		last:     unsafe.Add(t.base, (t.groups-1)*groupBytes),
 		step:     t.step,
 		stepMask: -t.step,
 		refMask:  t.refMask,
-		depth:    uint8(t.depth),
+		scale:    t.groups << t.depth,
+		origin:   uint64(uintptr(t.base)) - t.prefix()>>1>>(63-t.depth)*t.groups*groupBytes,
 		keyShift: uint8(t.low - addrPad),
 		refBits:  uint8(t.refBits),
 		mixed:    t.mixer.on,
@@ -157,6 +157,16 @@ func lookupBatchAVX512(x *Compact, ptrs *uint64, refs *int32, tags *uint8, n int
 //go:noescape
 func lookupBatchAVX2(x *Compact, ptrs *uint64, refs *int32, tags *uint8, n int) (found int, left bool)
 
+// lookupNearAVX512 is lookupBatchAVX512 for an index that is in cache, without tags. It asks
+// for no line ahead: see nearBytesMax.
+//
+//go:noescape
+func lookupNearAVX512(x *Compact, ptrs *uint64, refs *int32, n int) (found int, left bool)
+
+// nearBytesMax is the memory of an index, at most, that is taken to be in the second cache.
+// It is a variable for tests.
+var nearBytesMax int64 = 512 << 10
+
 // kernelBatch is how many lookups one call of a batch kernel does. The scheduler cannot stop
 // it meanwhile, so a garbage collection that begins waits for as many page faults at worst.
 const kernelBatch = 256
@@ -182,7 +192,9 @@ func (x *Compact) lookupPart(ptrs []uint64, refs []int32, tags []uint8) (found i
 	var left bool
 	// Safety: the kernels read and write n elements, and all three have len(ptrs).
 	p, r, t, n := unsafe.SliceData(ptrs), unsafe.SliceData(refs), unsafe.SliceData(tags), len(ptrs)
-	if kernelUsed == kernelAVX512 {
+	if kernelUsed == kernelAVX512 && tags == nil && x.arena.Used() <= nearBytesMax {
+		found, left = lookupNearAVX512(x, p, r, n)
+	} else if kernelUsed == kernelAVX512 {
 		found, left = lookupBatchAVX512(x, p, r, t, n)
 	} else {
 		found, left = lookupBatchAVX2(x, p, r, t, n)

@@ -9,10 +9,12 @@ import (
 	"os/exec"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 	"sync/atomic"
 	"testing"
 	"time"
+	"unsafe"
 
 	"github.com/objhash/objhash/internal/region"
 )
@@ -25,6 +27,33 @@ func vectorKernels(t *testing.T) []kernel {
 		t.Skip("this processor runs none of the kernels")
 	}
 	return list
+}
+
+// lookupSetting is a kernel, and which of its two batch lookups are to be used.
+type lookupSetting struct {
+	name   string
+	kernel kernel
+	near   int64 // nearBytesMax
+}
+
+// lookupKernels are the kernels, those that tell by size which batch lookup to use twice:
+// for each of the two.
+func lookupKernels(t *testing.T) (list []lookupSetting) {
+	t.Helper()
+	for _, k := range vectorKernels(t) {
+		list = append(list, lookupSetting{"kernel=" + k.String(), k, 0})
+		if k == kernelAVX512 {
+			list = append(list, lookupSetting{"kernel=" + k.String() + "/near", k, 1 << 62})
+		}
+	}
+	return list
+}
+
+func (s *lookupSetting) use(t *testing.T) {
+	useKernel(t, s.kernel)
+	old := nearBytesMax
+	t.Cleanup(func() { nearBytesMax = old })
+	nearBytesMax = s.near
 }
 
 // arranged is an index whose tables a test fills as it likes, with addresses to ask for.
@@ -114,9 +143,9 @@ func (a *arranged) fill(r *rand.Rand, tab *table) {
 // time and in batches of all lengths, at all alignments, with and without tags.
 func TestKernelsAgainstGo(t *testing.T) {
 	r := seeded(t)
-	for _, k := range vectorKernels(t) {
-		t.Run("kernel="+k.String(), func(t *testing.T) {
-			useKernel(t, k)
+	for _, k := range lookupKernels(t) {
+		t.Run(k.name, func(t *testing.T) {
+			k.use(t)
 			for i := range sized(600) {
 				a := arrange(t, r, uint(i%5))
 				for _, ptr := range a.ptrs {
@@ -131,6 +160,8 @@ func TestKernelsAgainstGo(t *testing.T) {
 					rest = rest[n:]
 				}
 				testBatchAgainstGo(t, a.Compact, a.ptrs, true)
+				whole := slices.Concat(a.ptrs, a.ptrs, a.ptrs, a.ptrs)
+				testBatchAgainstGo(t, a.Compact, whole[:min(kernelBatch, len(whole))], false)
 				a.Close()
 			}
 			x := arrange(t, r, 2)
@@ -170,9 +201,9 @@ func testBatchAgainstGo(t *testing.T, x *Compact, ptrs []uint64, withTags bool) 
 // The answer comes from a table that was published when it was read: tables are replaced
 // all the time, and what they hold afterwards is wrong.
 func TestKernelsNoticeReplacedTables(t *testing.T) {
-	for _, k := range vectorKernels(t) {
-		t.Run("kernel="+k.String(), func(t *testing.T) {
-			useKernel(t, k)
+	for _, k := range lookupKernels(t) {
+		t.Run(k.name, func(t *testing.T) {
+			k.use(t)
 			x, err := NewCompact(Config{Shards: 1})
 			if err != nil {
 				t.Fatal(err)
@@ -223,9 +254,9 @@ func TestKernelsNoticeReplacedTables(t *testing.T) {
 // An empty slot matches a key of 0. That it is taken by another entry before it is looked
 // at again does not make that the answer.
 func TestKernelsKeyZeroBesideInserts(t *testing.T) {
-	for _, k := range vectorKernels(t) {
-		t.Run("kernel="+k.String(), func(t *testing.T) {
-			useKernel(t, k)
+	for _, k := range lookupKernels(t) {
+		t.Run(k.name, func(t *testing.T) {
+			k.use(t)
 			x, err := NewCompact(Config{Shards: 1})
 			if err != nil {
 				t.Fatal(err)
@@ -282,20 +313,20 @@ func TestKernelTable(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			tab, err := newTable(region.NewArena(nil), span{depth: shardBits, count: 1}, groups, 1, mixer{})
-			if err != nil {
-				t.Fatal(err)
-			}
 			for _, ptr := range []uint64{heapAddress(1), heapAddress(2), heapAddress(3), 1, ^uint64(0)} {
 				s, h := x.hash(ptr)
-				home, key := tab.place(h)
 				hash := ptr * x.asm.mul
 				entry := hash >> x.asm.shift >> dirEntryLog
 				if s != &x.dir[entry] {
 					t.Errorf("%d shard bits: address %#x is not of entry %d, which the kernels see", shardBits, ptr, entry)
 				}
-				if got, _ := bits.Mul64(hash<<tab.asm.depth, tab.asm.groups); got != home {
-					t.Errorf("%d shard bits, %d groups: address %#x has home %d; the kernels see %d", shardBits, groups, ptr, home, got)
+				tab, err := newTable(region.NewArena(nil), span{shardBits, int(entry), 1}, groups, 1, mixer{})
+				if err != nil {
+					t.Fatal(err)
+				}
+				home, key := tab.place(h)
+				if n, _ := bits.Mul64(hash, tab.asm.scale); tab.asm.origin+n*groupBytes != uint64(uintptr(unsafe.Pointer(tab.group(home)))) {
+					t.Errorf("%d shard bits, %d groups: address %#x has home %d; the kernels see another", shardBits, groups, ptr, home)
 				}
 				if got := hash << tab.asm.keyShift; got != key {
 					t.Errorf("%d shard bits, %d groups: address %#x has key %#x; the kernels see %#x", shardBits, groups, ptr, key, got)

@@ -405,9 +405,10 @@ func TestInsertKernelsLoadEntriesFirst(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	searches := 0
+	searches, near := 0, 0
 	for _, function := range strings.Split(string(text), "\nTEXT ·")[1:] {
-		if strings.HasPrefix(function, "lookup") {
+		isNear := strings.HasPrefix(function, "lookupNear")
+		if strings.HasPrefix(function, "lookup") && !isNear {
 			continue
 		}
 		var loads []string // of groups, since the last jump or label
@@ -420,8 +421,11 @@ func TestInsertKernelsLoadEntriesFirst(t *testing.T) {
 				if len(loads) == 0 {
 					break
 				}
-				switch fmt.Sprint(loads) {
-				case "[VMOVDQU64 VPXORQ]", "[40(R9) 40(R9) 32(R9) 32(R9)]":
+				switch list := fmt.Sprint(loads); {
+				case isNear && list == "[VPTESTMQ VPXORQ]":
+					near++
+				case isNear && list == "[VPXORQ]": // the second pass, which loads the word by itself
+				case !isNear && (list == "[VMOVDQU64 VPXORQ]" || list == "[32(R9) 32(R9) 24(R9) 24(R9)]"):
 					searches++
 				default:
 					t.Errorf("line %d of %.20s: groups are loaded by %v", i, function, loads)
@@ -438,5 +442,8 @@ func TestInsertKernelsLoadEntriesFirst(t *testing.T) {
 	}
 	if searches != 12 {
 		t.Errorf("%d searches of a group; want 2 in each of 6 kernels", searches)
+	}
+	if near != 8 {
+		t.Errorf("%d searches of a group in the lookups near by; want 8", near)
 	}
 }

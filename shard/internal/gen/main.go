@@ -60,6 +60,7 @@ func main() {
 	single()
 	batch("lookupBatchAVX512", avx512{}, hashAVX512{})
 	batch("lookupBatchAVX2", avx2{}, hashBMI{})
+	nearBatch("lookupNearAVX512")
 	encounterSingle("insertKernel", false)
 	encounterSingle("encounter", true)
 	encounterBatch("encounterBatchAVX512", avx512{}, hashAVX512{})
@@ -78,16 +79,16 @@ const (
 	entrySize = 8
 
 	tableBase      = 0
-	tableGroups    = 8
-	tableLast      = 16
-	tableStep      = 24
-	tableStepMask  = 32
-	tableRefMask   = 40
-	tableDepth     = 48
-	tableKeyShift  = 49
-	tableRefBits   = 50
-	tableTagFill   = 51
-	tableMixed     = 52
+	tableLast      = 8
+	tableStep      = 16
+	tableStepMask  = 24
+	tableRefMask   = 32
+	tableScale     = 40
+	tableOrigin    = 48
+	tableKeyShift  = 56
+	tableRefBits   = 57
+	tableTagFill   = 58
+	tableMixed     = 59
 	tableFullLimit = 216
 	tableFull      = 256
 
@@ -105,6 +106,7 @@ const (
 // The registers that all kernels use alike.
 var (
 	key   = reg.RCX // of the address, first its hash
+	hash  = reg.RDX // where MULX has it
 	slot  = reg.RDX // number of the slot that matches, then scratch
 	entry = reg.R8  // of the directory
 	table = reg.R9
@@ -326,35 +328,39 @@ func (p label) single(c comparer) {
 // hashSingle sets entry, table, group and key for the address ptr, and goes to other if that
 // is not canonical.
 func hashSingle(other string) {
-	index := reg.RAX
 	Load(Param("x"), index)
 	Load(Param("ptr"), key)
+	hashOne(other)
+}
+
+// hashOne is hashSingle for the address in key.
+func hashOne(other string) {
 	// Same as: canonical(ptr)
 	MOVQ(U64(1<<47), slot)
 	ADDQ(key, slot)
 	SHRQ(Imm(48), slot)
 	JNZ(LabelRef(other))
 
-	IMULQ(field(index, indexMul), key)
+	MOVQ(key, hash)
+	IMULQ(field(index, indexMul), hash)
 	MOVQ(field(index, indexShift), shift)
-	SHRXQ(shift, key, entry)
+	SHRXQ(shift, hash, entry)
 	ANDQ(I8(-entrySize), entry)
 	ADDQ(field(index, indexDir), entry)
 	// Ordering: pairs with the Store in publish, as in lookupGo.
 	MOVQ(field(entry, entryTab), table)
-	locate(key)
+	locate()
 	MOVBLZX(field(table, tableKeyShift), shift.As32())
-	SHLXQ(shift, key, key)
+	SHLXQ(shift, hash, key)
 }
 
 // locate sets group to the home of hash.
-func locate(hash Op) {
-	MOVBLZX(field(table, tableDepth), shift.As32())
-	SHLXQ(shift, hash, reg.RDX)
-	// Same as: bits.Mul64(h, t.groups)
-	MULXQ(field(table, tableGroups), shift, group)
+func locate() {
+	// Same as: bits.Mul64(h<<t.depth, t.groups), and as many groups as there are of all
+	// hashes that begin with less than what those of t begin with.
+	MULXQ(field(table, tableScale), shift, group)
 	SHLQ(Imm(groupSizeLog), group)
-	ADDQ(field(table, tableBase), group)
+	ADDQ(field(table, tableOrigin), group)
 }
 
 // nextGroup sets group to the one after it, the first one after the last.
@@ -497,11 +503,12 @@ func stream(ptrs reg.Register) {
 }
 
 // touch asks for the home of a hash and keeps where that is, with its table.
-func touch(b between, hash Op, lane int) {
+func touch(b between, from Op, lane int) {
 	// Ordering: pairs with the Store in publish, as in locate.
 	MOVQ(field(entry, entryTab), table)
 	MOVQ(table, b.tables.Offset(8*lane).Idx(at, 8))
-	locate(hash)
+	MOVQ(from, hash)
+	locate()
 	PREFETCHT0(field(group, 0))
 	MOVQ(group, b.groups.Offset(8*lane).Idx(at, 8))
 }
