@@ -481,6 +481,38 @@ func TestG25_checkpointMemoryPerObject(t *testing.T) {
 	}
 }
 
+// With the addresses of the canonical profiles an object takes less: see BenchmarkMemory for
+// more sizes.
+func TestG25_memoryOfMixedAddresses(t *testing.T) {
+	if slow {
+		t.Skip("sizes are those of usual builds")
+	}
+	const sizes, bytesMax, averageMax, toldMax = 8, 38.5, 31, 29
+	ptrs := mixedAddresses(t, 2_000_000)
+	grown, sum := newMemory(t, ptrs, 0), 0.0
+	for i := range sizes {
+		n := 1_000_000 + i*1_000_000/sizes
+		grown.encounter(n)
+		each := float64(grown.c.Stats().Bytes) / float64(n)
+		if sum += each; each > bytesMax {
+			t.Errorf("%d objects take %.1f bytes each; want at most %.1f", n, each, bytesMax)
+		}
+		if i%3 == 0 {
+			told := newMemory(t, ptrs, n)
+			told.encounter(n)
+			if s := told.c.Stats(); float64(s.Bytes) > toldMax*float64(n) || s.Index.Growths+s.Index.Rehashes != 0 {
+				t.Errorf("%d objects that were expected take %.1f bytes each, and %d tables were replaced; want at most %d bytes, and none",
+					n, float64(s.Bytes)/float64(n), s.Index.Growths+s.Index.Rehashes, toldMax)
+			}
+			told.close()
+		}
+	}
+	grown.close()
+	if sum/sizes > averageMax {
+		t.Errorf("%.1f bytes an object on average; want at most %d", sum/sizes, averageMax)
+	}
+}
+
 // A context with few objects is small, by what it says and by what it takes from the Go
 // heap in its whole life.
 func TestG25_smallContexts(t *testing.T) {

@@ -64,9 +64,9 @@ func NewCompact(c Config) (*Compact, error) {
 	return x, nil
 }
 
-// A shard of so many groups is split when it grows, rather than given a larger table,
-// so that inserters wait for a short copy only: as long as there are fewer shards than
-// stripes, and afterwards.
+// A shard that needs more groups than that is split, rather than given a larger table, so
+// that inserters wait for a short copy only: as long as there are fewer shards than stripes,
+// and afterwards.
 const (
 	splitGroupsFew = 32
 	splitGroups    = 1 << 11
@@ -77,15 +77,15 @@ const (
 	firstGroups = 16
 )
 
-// splits tells whether the shard of t is to be split.
-func (x *Compact) splits(t *table) bool {
+// splits tells whether the shard of t is to be split, which needs so many groups.
+func (x *Compact) splits(t *table, groups uint64) bool {
 	switch {
 	case x.stripes == 1 || t.count == 1:
 		return false
 	case 1<<t.depth < x.stripes:
-		return t.groups >= splitGroupsFew
+		return groups > splitGroupsFew
 	}
-	return t.groups >= splitGroups
+	return groups > splitGroups
 }
 
 // shardBitsFor returns log2 of the shards to begin with, where they split.

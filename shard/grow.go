@@ -69,8 +69,9 @@ func (x *Compact) replace(s *dirEntry, old *table, ref int32, why reason) error 
 		if !old.clustered() {
 			m = mixer{}
 		}
-		if split = !m.on && x.splits(old); !split {
-			groups *= 2
+		groups = largerThan(groups)
+		if split = !m.on && x.splits(old, groups); split {
+			groups = (groups + 1) / 2
 		}
 	}
 	for {
@@ -95,7 +96,7 @@ func (x *Compact) replace(s *dirEntry, old *table, ref int32, why reason) error 
 			// The sample was wrong: the addresses still need the mixer.
 			m = old.mixer
 			if split {
-				split, groups = false, 2*groups
+				split, groups = false, largerThan(old.groups)
 			}
 			continue
 		}
@@ -303,118 +304,200 @@ const (
 // moveTo freezes t and copies its entries to its unpublished successors, as far as that
 // goes.
 func (t *table) moveTo(to successors) moveResult {
-	if to.double(t) {
+	if to.inOrder(t) {
 		return t.moveInOrder(to)
 	}
 	for i := range t.groups {
-		if res := to.putThose(t, i, t.freezeGroup(t.group(i)), 0); res != moved {
-			return res
-		}
 		if i&63 == 0 {
 			invariants.Step("replace: between groups")
+		}
+		if res := to.putThose(t, i, t.freezeGroup(t.group(i)), 0); res != moved {
+			return res
 		}
 	}
 	return moved
 }
 
-// double tells whether the successors have twice the groups of t, mix addresses as it does,
-// and have tags if it has. Then what is at home in group i of t will be in group 2i or 2i+1
-// of them, and in its word the remainder loses its first bit, and the number gains one.
-func (s *successors) double(t *table) bool {
+// inOrder tells whether moveInOrder will do: the successors have more groups than t, but not
+// more than twice as many, mix addresses as it does, and have tags if it has. Then entries
+// are in the same order there, those that are at home in one group of t will be at home in
+// homesMax groups at most, and the fields of their words above the number move up at most.
+func (s *successors) inOrder(t *table) bool {
 	groups := s[0].groups
 	if s[1] != nil {
 		groups += s[1].groups
 	}
-	return groups == 2*t.groups && s[0].mixer == t.mixer && s[0].tagBits == t.tagBits
+	return t.groups <= groups && groups <= 2*t.groups && s[0].mixer == t.mixer && s[0].tagBits == t.tagBits
 }
 
-// pair returns groups 2i and 2i+1 of the successors, counted through both, and the table
-// that they are in; or nil if they are in two.
-func (s *successors) pair(i uint64) (*table, *[2 * groupSlots]uint64) {
-	t, i := s[0], 2*i
-	if i >= t.groups {
-		t, i = s[1], i-t.groups
-	}
-	if i+1 == t.groups {
-		return nil, nil
-	}
-	// Same as: groups i and i+1
-	// Safety: i+1 < t.groups.
-	return t, (*[2 * groupSlots]uint64)(unsafe.Pointer(t.group(i)))
-}
+const homesMax = 3
 
-// moveInOrder is moveTo where the successors are double: from memory to memory, in order
-// on both sides.
+// moveInOrder is moveTo from memory to memory, in order on both sides.
 func (t *table) moveInOrder(to successors) moveResult {
-	sp := spreader{distMask: t.frozen, refMask: t.refMask, first: 0, middle: 1 << 63}
-	powerOf2 := t.groups&(t.groups-1) == 0
-	for i := range t.groups {
+	m := mover{from: t, to: to}
+	m.distMask = t.frozen
+	if to[0].low > t.low {
+		m.upMask = ^t.refMask
+	}
+	res := moved
+	if to[1] == nil {
+		res = m.move(0, 0, t.groups)
+	} else {
+		half := t.groups / 2
+		res = m.move(0, 0, half)
+		if t.groups&1 != 0 {
+			m.leave(half, 1<<t.freezeGroup(t.group(half))-1) // some go here and some there
+			half++
+		}
+		if res == moved {
+			res = m.move(1, half, t.groups)
+		}
+	}
+	// What has come round the end of t.
+	for i := uint64(0); i < min(t.groups, ProbeGroupsMax) && res == moved; i++ {
+		res = to.putThose(t, i, t.occupied(t.group(i)), i+1)
+	}
+	return res
+}
+
+// mover moves entries in order.
+type mover struct {
+	spreader
+	from *table
+	to   successors
+
+	// Entries that were not at home, or for which there was no room where they are at home: a
+	// few in a hundred. They wait until many have come together, since they look for room, and
+	// what they fill has to be looked for by those who come after.
+	late  [128]lateEntry
+	nLate int
+}
+
+type lateEntry struct{ i, w uint64 } // a word, and its group
+
+// move moves what is in groups first to last-1 and will be in successor k.
+func (m *mover) move(k int, first, last uint64) moveResult {
+	t, s := m.from, m.to[k]
+	ends, bounds := t.bounds(first, 0, 0), s.bounds(0, 0, 0)
+	if m.to[1] != nil {
+		bounds = s.bounds(0, 1, uint64(k)<<63)
+	}
+	// Entries of the group that starts with hash start are at home in group home of s, as far
+	// as they do not go beyond the hash ends[0], in the next one up to ends[1], or in the one
+	// after that. Of these, counts has how many entries are in each, 8 bits for the first one,
+	// and so on. Groups from fresh on are empty.
+	home, counts, fresh := uint64(0), uint64(0), uint64(homesMax+ProbeGroupsMax)
+	start := t.start(first)
+	homeEnds := [2]uint64{bounds.next(), bounds.next()}
+	for i := first; i < last; i++ {
 		if i&63 == 0 {
 			invariants.Step("replace: between groups")
 		}
 		g := t.group(i)
 		n := t.freezeGroup(g)
-		half, dst := to.pair(i)
-		if dst == nil || dst[0]|dst[groupSlots] != 0 {
-			// Two tables, or entries of the groups before have overflowed into this.
-			if res := to.putThose(t, i, n, 0); res != moved {
+		for homeEnds[0] < start {
+			homeEnds[0], homeEnds[1] = homeEnds[1], bounds.next()
+			home++
+			counts >>= 8
+		}
+		if m.nLate > len(m.late)-groupSlots {
+			if res := m.moveLate(); res != moved {
 				return res
 			}
-			continue
+			fresh = home + homesMax + ProbeGroupsMax
 		}
-		if !powerOf2 {
-			sp.first, sp.middle = t.halves(i)
+		if home < fresh {
+			counts = s.counts(home)
 		}
-		left, right := sp.spread(g[:n], dst)
-		if left == groupSlots || right == groupSlots {
-			half.countFull()
-		}
-		if left+right < n {
-			if res := to.putThose(t, i, n, 1); res != moved {
-				return res
+		end := ends.next()
+		m.first = start << t.groupBits
+		m.second, m.third = ^uint64(0), ^uint64(0)
+		if homeEnds[0] < end {
+			m.second = (homeEnds[0] + 1 - start) << t.groupBits
+			if homeEnds[1] < end {
+				m.third = (homeEnds[1] + 1 - start) << t.groupBits
 			}
 		}
+		now, left := m.spread(g[:n], s.group(home), counts)
+		if full := now &^ counts & allFull; full != 0 {
+			s.full.Store(s.full.Load() + int64(bits.OnesCount64(full)))
+		}
+		m.leave(i, left)
+		counts, start = now, end+1
 	}
-	return moved
+	return m.moveLate()
 }
 
-// spreader is what spread needs to know of a table.
+const allFull = groupSlots * (1 | 1<<8 | 1<<16) // in counts
+
+// counts returns how many entries are in group i and those after it, as move wants it.
+func (t *table) counts(i uint64) (counts uint64) {
+	for j := range min(homesMax, t.groups-i) {
+		counts |= uint64(t.occupied(t.group(i+j))) << (8 * j)
+	}
+	return counts
+}
+
+// spreader is what spread needs to know.
 type spreader struct {
-	distMask, refMask uint64 // where in a word these are
-	first, middle     uint64 // see halves
+	distMask, upMask     uint64 // where the distance is in a word, and what of it moves up by a bit
+	first, second, third uint64 // first key of the group; how far from it those of the second home, and of the third, begin
 }
 
 // spread puts those of the entries of a group that are at home there, nearly all, into the
-// two empty groups that they will be at home in, and returns how many. Which of the two
-// cannot be predicted, so it is computed in a form that compiles to conditional moves.
-// All fields above the number move up by one bit. If it were inlined, there would not be
-// enough registers.
+// groups that they will be at home in, from to on. Which ones these are cannot be predicted,
+// so it is computed in a form that compiles to conditional moves. counts says how many
+// entries these groups have; spread returns how many they have afterwards, and a bit for each
+// of the slots whose entries it has left. If it were inlined, there would not be enough
+// registers.
 //
 //go:noinline
-func (s *spreader) spread(g []uint64, dst *[2 * groupSlots]uint64) (left, right int) {
-	distMask, refMask, first, middle := s.distMask, s.refMask, s.first, s.middle
-	right = groupSlots
+func (s *spreader) spread(g []uint64, to *group, counts uint64) (now uint64, left uint8) {
+	distMask, upMask, first, second, third := s.distMask, s.upMask, s.first, s.second, s.third
 	for i := range g {
 		w := atomic.LoadUint64(&g[i])
-		if w&distMask != 0 {
+		home := uint64(0)
+		if w-first >= second {
+			home = 8
+		}
+		if w-first >= third {
+			home = 16
+		}
+		n := counts >> home & 0xff
+		if w&distMask != 0 || n == groupSlots {
+			left |= 1 << i
 			continue
 		}
-		at, goesRight := left, 0
-		if w-first >= middle {
-			at, goesRight = right, 1
-		}
-		dst[at&(2*groupSlots-1)] = w + w&^refMask
-		right += goesRight
-		left += 1 - goesRight
+		// Same as: the slot n of the group home/8 from to on
+		// Safety: the table has that group, as a hash of its own is at home there.
+		*(*uint64)(unsafe.Add(unsafe.Pointer(to), (home+n)*8)) = w + w&upMask
+		counts += 1 << home
 	}
-	return left, right - groupSlots
+	return counts, left
 }
 
-// halves says which keys of group i go where as the groups double: those from middle on to
-// the right, counted from the key first.
-func (t *table) halves(i uint64) (first, middle uint64) {
-	start := t.start(i)
-	return start << t.groupBits, (t.startOf(2*i+1, 2*t.groups) - start) << t.groupBits
+// leave leaves those entries of group i for later that have a bit in left.
+func (m *mover) leave(i uint64, left uint8) {
+	g := m.from.group(i)
+	for ; left != 0; left &= left - 1 {
+		m.late[m.nLate&(len(m.late)-1)] = lateEntry{i, atomic.LoadUint64(&g[bits.TrailingZeros8(left)])}
+		m.nLate++
+	}
+}
+
+// moveLate moves the entries that have been left, but for those that have come round the end
+// of the table: they are at home in groups that move does not know to be in use.
+func (m *mover) moveLate() moveResult {
+	for _, e := range m.late[:m.nLate] {
+		if m.from.dist(e.w) > e.i {
+			continue
+		}
+		if res := m.to.put(m.from, e.i, e.w); res != moved {
+			return res
+		}
+	}
+	m.nLate = 0
+	return moved
 }
 
 // largestRef freezes t and returns the largest number in it.

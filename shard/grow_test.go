@@ -37,7 +37,7 @@ func grownTable(tb testing.TB, x *Compact, depth uint, groups uint64) (t *table,
 }
 
 // Tables of every size, odd ones too, with and without tags and a mixer, however displaced
-// their entries: when they double or are split, every entry is found under its number, at
+// their entries: when they grow to any size up to twice theirs, or are split, every entry is found under its number, at
 // home or behind groups that are full, and the groups that are full are counted.
 func TestMovesInOrderMoveEverything(t *testing.T) {
 	r := seeded(t)
@@ -78,16 +78,20 @@ func TestMovesInOrderMoveEverything(t *testing.T) {
 			}
 		}
 		var to successors
+		larger := old.groups + r.Uint64N(old.groups+1)
+		if r.IntN(3) == 0 {
+			larger = largerThan(old.groups)
+		}
 		if split := !m.on && r.IntN(2) == 0; split {
 			for half := range to {
-				if to[half], err = newTable(a, s.half(half), old.groups, first, m); err != nil {
+				if to[half], err = newTable(a, s.half(half), max(larger/2, groupsMin), first, m); err != nil {
 					t.Fatal(err)
 				}
 			}
-		} else if to[0], err = newTable(a, s, 2*old.groups, first, m); err != nil {
+		} else if to[0], err = newTable(a, s, larger, first, m); err != nil {
 			t.Fatal(err)
 		}
-		if to.double(old) {
+		if to.inOrder(old) {
 			inOrder++
 		}
 		if res := old.moveTo(to); res != moved {
@@ -96,7 +100,7 @@ func TestMovesInOrderMoveEverything(t *testing.T) {
 		for h, ref := range want {
 			half, _ := to.of(h << s.depth)
 			if got, tag := half.lookup(h); got != ref || tag != 7 && half.tagBits+old.tagBits == 2*tagBits {
-				t.Fatalf("hash %#x has %d, tag %d; want %d", h, got, tag, ref)
+				t.Fatalf("%d groups, %d and %d, hash %#x has %d, tag %d; want %d", old.groups, to[0].groups, half.groups, h, got, tag, ref)
 			}
 		}
 		mustHaveMoved(t, to, want)

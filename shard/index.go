@@ -126,7 +126,7 @@ type Stats struct {
 	Slots    int                   // room in all tables
 	Shards   int                   // number of shards at that moment
 	Bytes    int64                 // memory in use
-	Growths  int64                 // tables replaced by one twice as large, or by two
+	Growths  int64                 // tables replaced by a larger one, or by two
 	Rehashes int64                 // tables replaced because of their hash: a probe went past its bound
 	Probes   [ProbeGroupsMax]int64 // entries by how many groups (cache lines) from home they are
 }

@@ -150,7 +150,7 @@ func testAllWays(t *testing.T, r *rand.Rand, config Config, n int) {
 			for working.Load() > 0 {
 				s := &x.dir[rngs[w].IntN(len(x.dir))]
 				tab, why := s.tab.Load(), unfit
-				if x.splits(tab) && tab.full.Load() > 0 && !tab.sparse() {
+				if x.splits(tab, largerThan(tab.groups)) && tab.full.Load() > 0 && !tab.sparse() {
 					why = crowded
 				}
 				if err := x.replace(s, tab, 1, why); err != nil {

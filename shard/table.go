@@ -137,17 +137,43 @@ func (t *table) start(home uint64) uint64 {
 	if t.groups&(t.groups-1) == 0 {
 		return home << (64 - t.groupBits)
 	}
-	return t.startOf(home, t.groups)
+	h, rest := bits.Div64(home, 0, t.groups)
+	return t.firstFrom(h, rest)
 }
 
-// startOf returns what start would if t had so many groups.
-func (t *table) startOf(home, groups uint64) uint64 {
-	h, rest := bits.Div64(home, 0, groups)
-	unit := uint64(1) << (addrPad + t.depth)
+// firstFrom returns the first hash that is not below at, or not at if there is a rest.
+func (t *table) firstFrom(at, rest uint64) uint64 {
+	unit := uint64(1) << ((addrPad + t.depth) & 63)
 	if rest != 0 {
-		h++
+		at++
 	}
-	return (h + unit - 1) &^ (unit - 1)
+	return (at + unit - 1) &^ (unit - 1)
+}
+
+// bounds are the last hashes whose homes are the groups of a table, one after the other, as
+// they are in the table before: moved down by down bits, and of the half that is in prefix.
+type bounds struct {
+	t                          *table
+	at, rest, each, eachOfRest uint64
+	down                       uint
+	prefix                     uint64
+}
+
+// bounds returns those from group i on.
+func (t *table) bounds(i uint64, down uint, prefix uint64) bounds {
+	b := bounds{t: t, down: down & 63, prefix: prefix}
+	b.at, b.rest = bits.Div64(i, 0, t.groups)
+	b.each, b.eachOfRest = bits.Div64(1, 0, t.groups)
+	return b
+}
+
+func (b *bounds) next() uint64 {
+	b.at += b.each
+	if b.rest += b.eachOfRest; b.rest >= b.t.groups {
+		b.rest -= b.t.groups
+		b.at++
+	}
+	return (b.t.firstFrom(b.at, b.rest)-1)>>b.down | b.prefix
 }
 
 // mixed returns what place split into a home and the key of w. start is that of the home.
@@ -187,6 +213,21 @@ const (
 	fillMax      = 0.70
 	fillAim      = 0.66 // of a table that is made for a number of entries
 )
+
+// largerThan returns how many groups the table has that follows one of so many: a half or a
+// third more, so that two steps double a power of two. Small ones double: they take little
+// memory, and to publish the first of them takes longer than to fill them.
+func largerThan(groups uint64) uint64 {
+	switch {
+	case groups < smallGroups:
+		return 2 * groups
+	case groups>>(bits.Len64(groups)-2) == 2:
+		return groups + groups/2
+	}
+	return groups + groups/3
+}
+
+const smallGroups = 1 << 10
 
 // groupsFor returns how many groups a table needs for n entries, give or take what
 // chance gives one of many tables: four standard deviations.
