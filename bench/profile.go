@@ -120,6 +120,9 @@ type Profile struct {
 
 	Keys   keys.Model
 	Phases []Phase
+
+	// Thresholds are checked when all was measured.
+	Thresholds []Threshold
 }
 
 // LookupsAtLeast is how many lookups a timed phase has, however small the
