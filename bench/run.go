@@ -235,7 +235,7 @@ type entrant struct {
 }
 
 func (r *runner) cell(ctx context.Context, c cell) error {
-	specs, skipped := r.c.entrants(c)
+	specs, _ := r.c.entrants(c)
 	if entrants, begun := r.resumed(c, specs); begun && r.c.through(entrants) {
 		return nil
 	}
@@ -251,7 +251,7 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	tables := tablesPerTrial(w.Ops())
 	entrants, begun := r.resumed(c, specs)
 	if !begun {
-		specs, skipped = r.c.entrants(c) // now that the objects are known
+		specs, skipped := r.c.entrants(c) // now that the objects are known
 		r.report.Skipped = append(r.report.Skipped, skipped...)
 		for _, s := range specs {
 			e := entrant{spec: s, result: &Result{

@@ -42,8 +42,7 @@ func document(t *testing.T, b []byte) any {
 
 // TestEveryFieldIsDescribed holds for all objects, and all their fields.
 func TestEveryFieldIsDescribed(t *testing.T) {
-	var walk func(path string, v any)
-	walk = func(path string, v any) {
+	walk := func(path string, v any) {
 		object, _ := v.(map[string]any)
 		properties, _ := object["properties"].(map[string]any)
 		for name, p := range properties {
