@@ -22,9 +22,14 @@ func (f *File) SaveSoon(r *Report) error {
 	if time.Since(f.last) < time.Second {
 		return nil
 	}
+	return f.Save(r.partial())
+}
+
+// partial is the report as that of a run that did not come to its end.
+func (r *Report) partial() *Report {
 	partial := *r
 	partial.Incomplete = true
-	return f.Save(&partial)
+	return &partial
 }
 
 // Save replaces the file by the report.

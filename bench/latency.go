@@ -29,7 +29,12 @@ type Latency struct {
 
 	// Elapsed is what all of it took. What the machine does to a thread comes with time.
 	Elapsed int64 `json:"elapsed_ns"`
+
+	histogram *hdrhistogram.Histogram
 }
+
+// Histogram is that of all threads, in nanoseconds; nil for what was read from a document.
+func (l *Latency) Histogram() *hdrhistogram.Histogram { return l.histogram }
 
 // Control is what calls that do nothing took in a cell, as many on as many threads: what
 // the machine itself adds.
@@ -71,17 +76,17 @@ func (h *histogram) record(d time.Duration) {
 	_ = h.RecordValue(min(d, latencyMax).Nanoseconds())
 }
 
-// latency merges the histograms into the first.
+// latency merges the histograms.
 func latency(all []histogram, ops int, elapsed time.Duration) Latency {
-	h := &all[0].Histogram
-	for i := range all[1:] {
-		h.Merge(&all[1+i].Histogram)
+	h := hdrhistogram.New(1, latencyMax.Nanoseconds(), latencyDigits) // which stays, while the others go
+	for i := range all {
+		h.Merge(&all[i].Histogram)
 	}
 	q := h.ValueAtPercentilesSlice([]float64{50, 90, 99, 99.9, 99.99})
 	return Latency{
 		OpsPerCall: ops, Calls: h.TotalCount(),
 		P50: q[0], P90: q[1], P99: q[2], P999: q[3], P9999: q[4], Max: h.Max(),
-		Elapsed: elapsed.Nanoseconds(),
+		Elapsed: elapsed.Nanoseconds(), histogram: h,
 	}
 }
 
@@ -207,6 +212,10 @@ func (r *runner) latencies(ctx context.Context, c cell, w *Workload, entrants []
 		if ops == 0 {
 			return nil
 		}
+		if e.result.Latency != nil { // from before an interruption
+			sizes = append(sizes, ops)
+			continue
+		}
 		r.at.Target = e.spec.Name
 		r.tell()
 		l, err := w.Latency(ctx, e.spec, seed)
@@ -217,16 +226,17 @@ func (r *runner) latencies(ctx context.Context, c cell, w *Workload, entrants []
 			e.result.fail(err)
 		default:
 			e.result.Latency = &l
-			if !slices.Contains(sizes, ops) {
-				sizes = append(sizes, ops)
-			}
+			sizes = append(sizes, ops)
 		}
 		if err := r.save(); err != nil {
 			return err
 		}
 	}
 	slices.Sort(sizes)
-	for _, ops := range sizes {
+	for _, ops := range slices.Compact(sizes) {
+		if r.hasControl(c, ops) {
+			continue
+		}
 		r.at.Target = controlName
 		r.tell()
 		l, err := w.Nothing(ctx, ops)

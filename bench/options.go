@@ -34,6 +34,7 @@ type RunOptions struct {
 	OwnTrials, OwnSeed bool
 
 	JSON  string // file to keep the report in; "": none
+	Out   string // new folder to keep everything in, see [Folder]; "": none
 	Trace string // file of the trace to replay; "": the profile's, or the one that is embedded
 
 	Against string // see Config
@@ -41,6 +42,14 @@ type RunOptions struct {
 	TrialLimit time.Duration // see Config
 	Latency    bool          // see Config
 	Command    string        // see Config
+
+	// Resume is the folder of a run that was interrupted, which is gone on with; "": none
+	// is. The other options are those that it had. Force does so although the machine or
+	// the code is another.
+	Resume string
+	Force  bool
+
+	Flags map[string][]string // see Config.Options
 }
 
 // DefaultProfiles are the profiles of a run that names none: they show the
@@ -61,20 +70,74 @@ func (o RunOptions) Run(ctx context.Context, tell func(Progress)) (*Report, erro
 		return nil, err
 	}
 	c.Progress = tell
-	save := func(*Report) error { return nil }
+	keep, err := o.keepers(&c)
+	if err != nil {
+		return nil, err
+	}
+	c.Save = keep.SaveSoon
+	report, err := Run(ctx, c)
+	if err == nil && len(report.Results) == 0 {
+		err = fmt.Errorf("%w: no target is done within the trial limit of %s", ErrChoice, o.TrialLimit)
+	}
+	return report, errors.Join(err, keep.Save(report), report.failure())
+}
+
+// keeper keeps a report somewhere.
+type keeper interface {
+	SaveSoon(*Report) error
+	Save(*Report) error
+}
+
+type keepers []keeper
+
+// keepers opens what the person wants results in, and reads what a run is to go on with.
+func (o RunOptions) keepers(c *Config) (all keepers, err error) {
+	if o.Out != "" && o.Resume != "" {
+		return nil, fmt.Errorf("%w: results of a run that is resumed go to its own folder, not to a new one", ErrChoice)
+	}
+	if o.Force && o.Resume == "" {
+		return nil, fmt.Errorf("%w: force is for a run that is resumed", ErrChoice)
+	}
 	if o.JSON != "" {
 		f, err := NewFile(o.JSON)
 		if err != nil {
 			return nil, err
 		}
-		c.Save, save = f.SaveSoon, f.Save
+		all = append(all, f)
 	}
-	report, err := Run(ctx, c)
-	if err == nil && len(report.Results) == 0 {
-		err = fmt.Errorf("%w: no target is done within the trial limit of %s", ErrChoice, o.TrialLimit)
+	if o.Out != "" {
+		f, err := NewFolder(o.Out)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, f)
 	}
-	return report, errors.Join(err, save(report), report.failure())
+	if o.Resume != "" {
+		f, prior, err := OpenFolder(o.Resume)
+		if err != nil {
+			return nil, err
+		}
+		if err := c.checkResume(prior, o.Force); err != nil {
+			return nil, err
+		}
+		c.Resume = prior
+		all = append(all, f)
+	}
+	return all, nil
 }
+
+func (all keepers) each(f func(keeper) error) error {
+	var errs []error
+	for _, k := range all {
+		errs = append(errs, f(k))
+	}
+	return errors.Join(errs...)
+}
+
+func (all keepers) SaveSoon(r *Report) error {
+	return all.each(func(k keeper) error { return k.SaveSoon(r) })
+}
+func (all keepers) Save(r *Report) error { return all.each(func(k keeper) error { return k.Save(r) }) }
 
 func (r *Report) failure() error {
 	failed := r.Failed()
@@ -85,7 +148,7 @@ func (r *Report) failure() error {
 }
 
 func (o RunOptions) config() (c Config, err error) {
-	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency, Command: o.Command}
+	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency, Command: o.Command, Options: o.Flags}
 	if len(o.Profiles) == 0 {
 		o.Profiles = DefaultProfiles()
 	}

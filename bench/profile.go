@@ -161,6 +161,7 @@ type Profile struct {
 	// Trace is the file that a replay takes its operations from; "": the embedded one.
 	Trace string
 
+	// Thresholds are checked when all was measured.
 	Thresholds []Threshold
 }
 
@@ -183,6 +184,7 @@ const (
 	P90Ns          Figure = "p90_ns"
 	P99Ns          Figure = "p99_ns"
 	P999Ns         Figure = "p99.9_ns"
+	P9999Ns        Figure = "p99.99_ns"
 	MaxNs          Figure = "max_ns"
 	TimesFaster    Figure = "times_faster" // than Against
 )

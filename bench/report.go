@@ -4,8 +4,11 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"os"
+	"time"
 
 	"github.com/objhash/objhash/bench/machine"
+	"github.com/objhash/objhash/bench/rundir"
 )
 
 // Schema names the format of a Report as JSON. Fields may be added to it; a
@@ -17,21 +20,36 @@ const Unit = "ns/op (wall / all operations)"
 
 // Report is everything a run found out.
 type Report struct {
-	Schema  string      `json:"schema"`
-	Command string      `json:"command,omitempty"`
+	Schema  string `json:"schema"`
+	Command string `json:"command,omitempty"`
+
+	// Options are what the command was told or took by default, by the names of its flags,
+	// without those that say only where results go.
+	Options map[string][]string `json:"options,omitempty"`
+
+	// Resumed are the times at which a run that had been interrupted was gone on with.
+	Started  time.Time   `json:"started,omitzero"`
+	Resumed  []time.Time `json:"resumed,omitempty"`
+	Finished time.Time   `json:"finished,omitzero"` // or interrupted
+
 	Seed    uint64      `json:"seed"`
 	Against string      `json:"against,omitempty"` // what the person wanted the others compared with
 	Trace   string      `json:"trace,omitempty"`   // what replay replayed
 	Unit    string      `json:"unit"`
 	Env     machine.Env `json:"env"`
-	Results []*Result   `json:"results"`
-	Skipped []Skipped   `json:"skipped,omitempty"`
+
+	Profiles []ProfileText `json:"profiles,omitempty"` // that were measured
+	Results  []*Result     `json:"results"`
+	Skipped  []Skipped     `json:"skipped,omitempty"`
 
 	// ClockNs is what one reading of the clock takes, which is part of every latency; 0:
 	// the run did not time calls. Controls have a cell each, more than one where targets
 	// differ in the operations of a call.
 	ClockNs  float64   `json:"clock_ns,omitempty"`
 	Controls []Control `json:"controls,omitempty"`
+
+	// Thresholds are those of the profiles, checked when all was measured.
+	Thresholds []ThresholdResult `json:"thresholds,omitempty"`
 
 	Warnings []string `json:"warnings,omitempty"`
 
@@ -71,10 +89,10 @@ type Result struct {
 	BytesSource string    `json:"bytes_source,omitempty"` // BytesOwn or BytesHeap
 	SamplesNs   []float64 `json:"samples_ns,omitempty"`   // ns/op of each trial, in order
 
+	SamplesBytes []float64 `json:"samples_bytes,omitempty"` // per object, of each trial
+
 	// Latency is from a trial of its own; nil: calls were not timed.
 	Latency *Latency `json:"latency,omitempty"`
-
-	sampleBytes []float64
 }
 
 // counts says whether it is of a profile for counters.
@@ -109,6 +127,23 @@ func (r *Report) Failed() (failed []*Result) {
 	return failed
 }
 
+// ReadReport reads a report from its file or from the folder of its run.
+func ReadReport(path string) (*Report, error) {
+	path = rundir.ReportPath(path)
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil, fmt.Errorf("reading a report: %w", err)
+	}
+	r := &Report{}
+	if err := json.Unmarshal(b, r); err != nil {
+		return nil, fmt.Errorf("%s: no report of crbench run: %w", path, err)
+	}
+	if r.Schema != Schema {
+		return nil, fmt.Errorf("%s: its schema is %q; want %q, as crbench run writes it", path, r.Schema, Schema)
+	}
+	return r, nil
+}
+
 // WriteJSON writes the report as one JSON document.
 func (r *Report) WriteJSON(w io.Writer) error { return writeJSON(w, r) }
 
@@ -131,8 +166,8 @@ func (res *Result) add(o Outcome) {
 	if o.Exact {
 		res.BytesSource = BytesOwn
 	}
-	res.sampleBytes = append(res.sampleBytes, float64(o.Bytes)/float64(res.Distinct))
-	b, _ := summarize(res.sampleBytes)
+	res.SamplesBytes = append(res.SamplesBytes, float64(o.Bytes)/float64(res.Distinct))
+	b, _ := summarize(res.SamplesBytes)
 	res.BytesPerObject = &b.Median
 	res.Verified = !res.NoTable
 }
@@ -143,5 +178,5 @@ func (res *Result) fail(err error) {
 	res.Verified = false
 	res.NsPerOp, res.BytesPerObject = nil, nil
 	res.Interval, res.BytesSource = "", ""
-	res.SamplesNs, res.Latency = nil, nil
+	res.SamplesNs, res.SamplesBytes, res.Latency = nil, nil, nil
 }

@@ -48,7 +48,12 @@ type Config struct {
 	// Latency gives each target of a cell one more trial, in which every call is timed.
 	Latency bool
 
-	Command string // as reports quote it
+	Command string              // as reports quote it
+	Options map[string][]string // as reports keep them
+
+	// Resume is the report of a run with the same configuration that was interrupted,
+	// which is gone on with; nil: this is a new one.
+	Resume *Report
 
 	// Progress is told what comes next, between trials; it may be nil.
 	Progress func(Progress)
@@ -85,22 +90,35 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		start: time.Now(),
 		watch: machine.NewWatch(),
 		report: &Report{
-			Schema: Schema, Command: c.Command, Seed: c.Seed, Against: c.Against, Trace: c.TraceName, Unit: Unit,
+			Schema: Schema, Command: c.Command, Options: c.Options, Started: now(), Seed: c.Seed, Against: c.Against, Trace: c.TraceName, Unit: Unit,
 			Env: machine.Read(), Results: []*Result{},
 		},
 	}
+	r.report.Profiles = profileTexts(c.Profiles)
 	if c.Latency {
 		r.report.ClockNs = clockCost()
 	}
-	err := r.cells(ctx)
+	if c.Resume != nil {
+		r.resume(c.Resume)
+	}
+	err := r.save()
+	if err != nil {
+		return r.report, err
+	}
+	err = r.cells(ctx)
+	r.report.Finished = now()
 	r.report.Env.StealPercent = r.watch.StealPercent()
 	r.report.Warnings = append(r.report.Warnings, r.watch.Warnings(r.report.Env.Cores)...)
 	if errors.Is(err, errStopped) {
 		r.report.Incomplete = true
 		err = ErrInterrupted
 	}
+	r.report.checkThresholds(c.Profiles)
 	return r.report, errors.Join(err, r.save())
 }
+
+// now is the time as reports have it.
+func now() time.Time { return time.Now().UTC().Truncate(time.Second) }
 
 type runner struct {
 	c      Config
@@ -222,6 +240,10 @@ type entrant struct {
 }
 
 func (r *runner) cell(ctx context.Context, c cell) error {
+	specs, _ := r.c.entrants(c)
+	if entrants, begun := r.resumed(c, specs); begun && r.c.through(entrants) {
+		return nil
+	}
 	w, err := NewWorkload(c.profile, Size{Objects: c.objects, Threads: c.threads, Seed: r.c.Seed, Trace: r.c.Trace})
 	if err != nil {
 		return err
@@ -232,15 +254,18 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 	c.objects = w.Objects
 	r.at.Objects, r.at.MakingWorkload = w.Objects, false
 	tables := tablesPerTrial(w.Ops())
-	specs, skipped := r.c.entrants(c)
-	r.report.Skipped = append(r.report.Skipped, skipped...)
-	entrants := make([]entrant, len(specs))
-	for i, s := range specs {
-		entrants[i] = entrant{spec: s, result: &Result{
-			Profile: c.profile.Name, Target: s.Name, Strategy: s.Strategy, Objects: c.objects, Threads: c.threads,
-			Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables, NoTable: s.NoTable,
-		}}
-		r.report.Results = append(r.report.Results, entrants[i].result)
+	entrants, begun := r.resumed(c, specs)
+	if !begun {
+		specs, skipped := r.c.entrants(c) // now that the objects are known
+		r.report.Skipped = append(r.report.Skipped, skipped...)
+		for _, s := range specs {
+			e := entrant{spec: s, result: &Result{
+				Profile: c.profile.Name, Target: s.Name, Strategy: s.Strategy, Objects: c.objects, Threads: c.threads,
+				Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables, NoTable: s.NoTable,
+			}}
+			entrants = append(entrants, e)
+			r.report.Results = append(r.report.Results, e.result)
+		}
 	}
 
 	// Rounds of different cells have different orders and hash seeds.
@@ -251,6 +276,9 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 		rng.Shuffle(len(entrants), func(i, j int) { entrants[i], entrants[j] = entrants[j], entrants[i] })
 		for i := range entrants {
 			e := &entrants[i]
+			if round >= warmups && e.result.Trials > round-warmups {
+				continue // it had this one before an interruption
+			}
 			r.at.Target = e.spec.Name
 			r.tell()
 			if err := r.trial(ctx, c, w, e, trialSeed); err != nil {

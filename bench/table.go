@@ -2,6 +2,7 @@ package bench
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"io"
 	"slices"
@@ -46,7 +47,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	shown := slices.Concat(cells...)
 	p.strategies(shown)
 	p.footer(r, shown)
-	return p.err
+	return errors.Join(p.err, r.WriteThresholds(w))
 }
 
 // footer says what to mind when reading the results.

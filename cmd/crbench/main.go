@@ -3,7 +3,7 @@
 // the maps people use instead, under the same load profiles.
 //
 // Exit codes: 0 all is well; 1 an error, a target that failed verification
-// among them; 2 wrong usage.
+// among them; 2 wrong usage; 3 a threshold that was crossed.
 package main
 
 import (

@@ -130,7 +130,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help", "inspect --help", "model --help"} {
+	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help", "inspect --help", "model --help", "compare --help", "schema --help"} {
 		code, stdout, stderr := crbench(t, strings.Fields(args)...)
 		if code != exitOK || !strings.Contains(stdout, "Usage:") || stderr != "" {
 			t.Errorf("crbench %s: exit code %d, stderr %q, stdout\n%s", args, code, stderr, stdout)

@@ -12,10 +12,14 @@ import (
 )
 
 const (
-	exitOK    = 0
-	exitError = 1
-	exitUsage = 2
+	exitOK        = 0
+	exitError     = 1
+	exitUsage     = 2
+	exitThreshold = 3
 )
+
+// thresholdError says that all went well, but a figure crossed what it was to keep.
+type thresholdError struct{ error }
 
 // commandError is an error of a command that was called rightly. Everything
 // else that execution returns is wrong usage.
@@ -44,6 +48,9 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 		return exitOK
 	}
 	fmt.Fprintf(stderr, "crbench: %v\n", err)
+	if errors.As(err, &thresholdError{}) {
+		return exitThreshold
+	}
 	if errors.As(err, &commandError{}) && !errors.Is(err, bench.ErrChoice) {
 		return exitError
 	}
@@ -63,7 +70,7 @@ verified after every trial. Strategies of counting that tell only whether there 
 users, as snzi does, take part in count-drop alone.
 
 Exit codes: 0 all is well, 1 an error or a target that failed verification,
-2 wrong usage.`,
+2 wrong usage, 3 a threshold that was crossed.`,
 		Example: `  crbench list
   crbench run --profile lookup-hit,first-pass --objects 1e6
   crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json`,
@@ -72,6 +79,6 @@ Exit codes: 0 all is well, 1 an error or a target that failed verification,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newList(), newProfile(), newRun(), newEnv(), newImport(), newInspect(), newModel(), newReport())
+	root.AddCommand(newList(), newProfile(), newRun(), newCompare(), newReport(), newEnv(), newImport(), newInspect(), newModel(), newSchema())
 	return root
 }

@@ -45,24 +45,41 @@ nothing, is the same calls without any work: it tells a pause of a table from on
 of the machine, such as a processor that another took. Calls that the table does as a
 whole, as in audit and drop-all, are not among them.
 
+With --out everything goes to a new folder: the report, every trial as benchstat reads
+it, the environment, the profiles and, with --latency, histograms. It is written after
+every trial, at most once a second.
+
 Ctrl-C ends the run after the current operations; what was measured is shown
-and written all the same.`,
+and written all the same. --resume goes on with a run that was ended so, or killed, in its
+folder, with the options it had. Other code or another machine are refused, but for
+--force.
+
+Thresholds of a profile are checked in the end: one that is crossed makes the exit code 3.`,
 		Example: `  crbench run
   crbench run --profile lookup-hit --target index,index-batch,xsync4 --objects 10k,1e6
   crbench run --target counter --profile count-hot,count-zipf,count-drop --strategy atomic,log --threads 1,8
   crbench run --target objhash --strategy all --profile checkpoint-zipf
   crbench run --profile grow --objects 1e6 --target index,objhash,xsync4 --latency
   crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json
-  crbench run --profile mine.toml,checkpoint-zipf`,
+  crbench run --profile mine.toml,checkpoint-zipf
+  crbench run --profile all --out results/today
+  crbench run --resume results/today`,
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
 			o.OwnTrials, o.OwnSeed = !cmd.Flags().Changed("trials"), !cmd.Flags().Changed("seed")
 			o.Command = "crbench " + strings.Join(os.Args[1:], " ")
+			if err := resumeFlags(cmd.Flags(), o.Resume); err != nil {
+				return err
+			}
+			o.Flags = recordedFlags(cmd.Flags())
 			tell, done := bench.NewProgress(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
 			report, err := o.Run(cmd.Context(), tell)
 			done()
 			if report == nil {
 				return err
+			}
+			if n := len(report.Crossed()); err == nil && n > 0 {
+				err = thresholdError{fmt.Errorf("thresholds crossed: %d of %d", n, len(report.Thresholds))}
 			}
 			return errors.Join(report.WriteTable(cmd.OutOrStdout()), err)
 		}),
@@ -77,6 +94,9 @@ and written all the same.`,
 	f.IntVar(&o.Trials, "trials", bench.DefaultTrials, "trials per target that count, after one of warm-up, before what profiles say; 95 % intervals take 6")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of addresses, draws, orders and hash functions, before what profiles say")
 	f.StringVar(&o.JSON, "json", "", "write the report to this file, after every trial")
+	f.StringVar(&o.Out, "out", "", "keep everything in this new folder, written after every trial")
+	f.StringVar(&o.Resume, "resume", "", "go on with the run in this folder, which was interrupted")
+	f.BoolVar(&o.Force, "force", false, "resume although the machine or the code is another")
 	f.StringVar(&o.Trace, "trace", "", "trace file that is replayed (default: the profile's, or a small one inside crbench)")
 	f.StringVar(&o.Against, "against", "", fmt.Sprintf("target that the others are compared with (default: %s, or counter/atomic, or the first that counts users as it does by itself)",
 		bench.DefaultAgainst))

@@ -1,0 +1,275 @@
+package bench_test
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/HdrHistogram/hdrhistogram-go"
+
+	"github.com/objhash/objhash/bench"
+	"github.com/objhash/objhash/bench/rundir"
+)
+
+func read(t *testing.T, elements ...string) string {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(elements...))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+func options(out string) bench.RunOptions {
+	return bench.RunOptions{
+		Profiles: []string{"grow", "first-pass"}, Targets: []string{"index", "mutex-map"}, Objects: []string{"20k"}, Threads: []string{"1"},
+		Trials: 3, Seed: 1, Latency: true, Out: out, Flags: map[string][]string{"trials": {"3"}},
+	}
+}
+
+func TestFolder(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "results", "new")
+	r, err := options(dir).Run(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	got, err := bench.ReadReport(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(got.Results) != 4 || got.Incomplete || got.Started.IsZero() || got.Finished.Before(got.Started) || got.Options["trials"][0] != "3" {
+		t.Errorf("report: %+v", got)
+	}
+	var want bytes.Buffer
+	if err := r.WriteBench(&want); err != nil {
+		t.Fatal(err)
+	}
+	if read(t, dir, rundir.Bench) != want.String() {
+		t.Error("bench.txt has other trials than the report")
+	}
+	if !strings.Contains(read(t, dir, rundir.Env), "GOMAXPROCS") {
+		t.Error("env.txt does not tell GOMAXPROCS")
+	}
+	for _, p := range got.Profiles {
+		if read(t, dir, rundir.Profiles, p.Name+".toml") != p.TOML || p.TOML == "" {
+			t.Errorf("profile %s is not as in the report", p.Name)
+		}
+	}
+	for _, res := range got.Results {
+		name := rundir.CellName(res.Profile, res.Objects, res.Threads, res.Target)
+		h, err := hdrhistogram.NewHistogramLogReader(strings.NewReader(read(t, dir, rundir.Latency, name+".hlog"))).NextIntervalHistogram()
+		if err != nil {
+			t.Fatalf("%s: %v", name, err)
+		}
+		if h.TotalCount() != res.Latency.Calls || h.ValueAtPercentile(99) != res.Latency.P99 {
+			t.Errorf("%s: %d calls, p99 %d; the report has %d, %d", name, h.TotalCount(), h.ValueAtPercentile(99), res.Latency.Calls, res.Latency.P99)
+		}
+	}
+	if _, err := options(dir).Run(t.Context(), nil); !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), "complete run already") {
+		t.Errorf("a second run in it: %v", err)
+	}
+	if _, err := options(filepath.Dir(dir)).Run(t.Context(), nil); !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), "not empty") {
+		t.Errorf("a run in a folder that has something else: %v", err)
+	}
+	if _, _, err := bench.OpenFolder(dir); !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), "nothing to resume") {
+		t.Errorf("resuming a complete run: %v", err)
+	}
+}
+
+// interrupted runs until so many trials have begun, and returns the folder.
+func interrupted(t *testing.T, trials int) string {
+	t.Helper()
+	dir := filepath.Join(t.TempDir(), "run")
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	_, err := options(dir).Run(ctx, func(p bench.Progress) {
+		if p.MakingWorkload {
+			return
+		}
+		if trials--; trials < 0 {
+			cancel()
+		}
+	})
+	if !errors.Is(err, bench.ErrInterrupted) {
+		t.Fatalf("not interrupted: %v", err)
+	}
+	return dir
+}
+
+// TestResume interrupts runs at many places, and wants each to end as if it had not been.
+func TestResume(t *testing.T) {
+	for _, trials := range []int{0, 1, 8, 9, 12} {
+		dir := interrupted(t, trials)
+		before, err := bench.ReadReport(dir)
+		if err != nil || !before.Incomplete {
+			t.Fatalf("after %d trials: %v, incomplete %v", trials, err, before.Incomplete)
+		}
+		if _, err := options(dir).Run(t.Context(), nil); !errors.Is(err, bench.ErrChoice) || !strings.Contains(err.Error(), "--resume") {
+			t.Errorf("a new run in the folder of an interrupted one: %v", err)
+		}
+		o := options("")
+		o.Resume = dir
+		if _, err := o.Run(t.Context(), nil); err != nil {
+			t.Fatalf("after %d trials: %v", trials, err)
+		}
+		after, err := bench.ReadReport(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if len(after.Results) != 4 || after.Incomplete || len(after.Resumed) != 1 || !after.Started.Equal(before.Started) || len(after.Controls) != 2 {
+			t.Errorf("after %d trials: %d results, %d controls, %+v", trials, len(after.Results), len(after.Controls), after)
+		}
+		for i, res := range after.Results {
+			if len(res.SamplesNs) != 3 || len(res.SamplesBytes) != 3 || res.Trials != 3 || res.Latency == nil || !res.Verified {
+				t.Errorf("after %d trials, result %d: %+v", trials, i, res)
+			}
+			if i < len(before.Results) && !startsWith(res.SamplesNs, before.Results[i].SamplesNs) {
+				t.Errorf("after %d trials, result %d: %v does not go on with %v", trials, i, res.SamplesNs, before.Results[i].SamplesNs)
+			}
+			if i < len(before.Results) && before.Results[i].Latency != nil && before.Results[i].Latency.P99 != res.Latency.P99 {
+				t.Errorf("after %d trials, result %d: latencies were measured again", trials, i)
+			}
+			name := rundir.CellName(res.Profile, res.Objects, res.Threads, res.Target)
+			read(t, dir, rundir.Latency, name+".hlog")
+		}
+	}
+}
+
+func startsWith(all, first []float64) bool {
+	for i, v := range first {
+		if i >= len(all) || all[i] != v {
+			return false
+		}
+	}
+	return true
+}
+
+// TestResumeRefuses another run, machine and code.
+func TestResumeRefuses(t *testing.T) {
+	for _, c := range []struct {
+		message  string
+		report   func(*bench.Report)
+		options  func(*bench.RunOptions)
+		withNote bool // --force does it, and the report says so
+	}{
+		{message: "--trials: 3 before, 4 now", options: func(o *bench.RunOptions) { o.Flags = map[string][]string{"trials": {"4"}} }},
+		{message: "seed: 1 before, 2 now", options: func(o *bench.RunOptions) { o.Seed = 2 }},
+		{message: "profiles: grow,first-pass before, grow now", options: func(o *bench.RunOptions) { o.Profiles = o.Profiles[:1] }},
+		{message: "profile grow: what it says has changed", report: func(r *bench.Report) { r.Profiles[0].SHA256 = "another" }},
+		{message: "CPU: another before", report: func(r *bench.Report) { r.Env.CPU = "another" }, withNote: true},
+		{message: "Go: go1.1 before", report: func(r *bench.Report) { r.Env.Go = "go1.1" }, withNote: true},
+		{message: "revision of the code: another before", report: func(r *bench.Report) { r.Env.Revision = "another" }, withNote: true},
+	} {
+		dir := interrupted(t, 3)
+		if c.report != nil {
+			r, err := bench.ReadReport(dir)
+			if err != nil {
+				t.Fatal(err)
+			}
+			c.report(r)
+			b, err := json.Marshal(r)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, rundir.Report), b, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		o := options("")
+		o.Resume = dir
+		if c.options != nil {
+			c.options(&o)
+		}
+		if _, err := o.Run(t.Context(), nil); !errors.Is(err, bench.ErrResume) || !strings.Contains(err.Error(), c.message) {
+			t.Errorf("%v, want %q", err, c.message)
+		}
+		o.Force = true
+		r, err := o.Run(t.Context(), nil)
+		if (err == nil) != c.withNote {
+			t.Errorf("%s: forced: %v", c.message, err)
+		}
+		if err == nil && !strings.Contains(strings.Join(r.Warnings, "\n"), c.message) {
+			t.Errorf("%s: the report does not tell: %q", c.message, r.Warnings)
+		}
+	}
+}
+
+// TestSaveIsWhole reads the report of a run that goes on, again and again.
+func TestSaveIsWhole(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "run")
+	f, err := bench.NewFolder(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := &bench.Report{Schema: bench.Schema, Results: []*bench.Result{{Profile: "grow", SamplesNs: make([]float64, 50_000)}}}
+	if err := f.Save(r); err != nil {
+		t.Fatal(err)
+	}
+	stop := make(chan struct{})
+	saved := make(chan error, 1)
+	go func() {
+		for {
+			select {
+			case <-stop:
+				saved <- nil
+				return
+			default:
+				if err := f.Save(r); err != nil {
+					saved <- err
+					return
+				}
+			}
+		}
+	}()
+	for deadline := time.Now().Add(300 * time.Millisecond); time.Now().Before(deadline); {
+		got, err := bench.ReadReport(dir)
+		if err != nil || len(got.Results[0].SamplesNs) != 50_000 {
+			t.Errorf("a part of a report: %v", err)
+			break
+		}
+	}
+	close(stop)
+	if err := <-saved; err != nil {
+		t.Error(err)
+	}
+}
+
+// TestUnfinishedFilesGo when a run is resumed whose program was killed while it wrote.
+func TestUnfinishedFilesGo(t *testing.T) {
+	dir := interrupted(t, 2)
+	left := filepath.Join(dir, ".report.json.123.unfinished")
+	if err := os.WriteFile(left, []byte(`{"schema"`), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := bench.OpenFolder(dir); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(left); !os.IsNotExist(err) {
+		t.Errorf("it is still there: %v", err)
+	}
+}
+
+func TestReadReport(t *testing.T) {
+	dir := t.TempDir()
+	for _, c := range []struct{ content, message string }{
+		{"{", "no report of crbench run"},
+		{`{"schema": "objhash.model/2"}`, `its schema is "objhash.model/2"`},
+	} {
+		path := filepath.Join(dir, "x.json")
+		if err := os.WriteFile(path, []byte(c.content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := bench.ReadReport(path); err == nil || !strings.Contains(err.Error(), c.message) {
+			t.Errorf("%s: %v, want %q", c.content, err, c.message)
+		}
+	}
+	if _, err := bench.ReadReport(dir); !os.IsNotExist(errors.Unwrap(err)) {
+		t.Errorf("a folder without a report: %v", err)
+	}
+}
