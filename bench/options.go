@@ -36,9 +36,11 @@ type RunOptions struct {
 
 	Against string // see Config
 
-	TrialLimit time.Duration // see Config
-	Latency    bool          // see Config
-	Command    string        // see Config
+	TrialLimit  time.Duration // see Config
+	Latency     bool          // see Config
+	ProfileDir  string        // see Config
+	ProfileTime time.Duration // see Config
+	Command     string        // see Config
 }
 
 // DefaultProfiles are the profiles of a run that names none: they show the
@@ -83,7 +85,7 @@ func (r *Report) failure() error {
 }
 
 func (o RunOptions) config() (c Config, err error) {
-	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency, Command: o.Command}
+	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency, ProfileDir: o.ProfileDir, ProfileTime: o.ProfileTime, Command: o.Command}
 	if len(o.Profiles) == 0 {
 		o.Profiles = DefaultProfiles()
 	}

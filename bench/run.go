@@ -47,6 +47,12 @@ type Config struct {
 	// Latency gives each target of a cell one more trial, in which every call is timed.
 	Latency bool
 
+	// ProfileDir is the folder of the run, for profiles of each target of a cell, from
+	// trials of their own; "": none. They are for ProfileTime of the processor; 0:
+	// [DefaultProfileTime].
+	ProfileDir  string
+	ProfileTime time.Duration
+
 	Command string // as reports quote it
 
 	// Progress is told what comes next, between trials; it may be nil.
@@ -67,6 +73,7 @@ type Progress struct {
 	Target         string
 	MakingWorkload bool // rather than doing a trial
 	Latency        bool // a trial that times every call, after all rounds
+	Profiling      bool // trials under a profiler, after all others
 	Elapsed        time.Duration
 }
 
@@ -252,7 +259,12 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 		entrants = slices.DeleteFunc(entrants, func(e entrant) bool { return e.result.Error != "" || e.skipped })
 	}
 	if r.c.Latency {
-		return r.latencies(ctx, c, w, entrants, rng.Uint64())
+		if err := r.latencies(ctx, c, w, entrants, rng.Uint64()); err != nil {
+			return err
+		}
+	}
+	if r.c.ProfileDir != "" {
+		return r.profiles(ctx, w, entrants, rng.Uint64())
 	}
 	return nil
 }
