@@ -94,7 +94,7 @@ func (res *Result) labels() pprof.LabelSet {
 
 // profileCPU fails where the profile cannot be had; that the target was wrong it notes.
 func (r *runner) profileCPU(ctx context.Context, w *Workload, e *entrant, seed uint64) error {
-	want := cmp.Or(r.c.ProfileTime, DefaultProfileTime)
+	want := r.c.ProfileTime
 	processors := min(w.Threads, runtime.GOMAXPROCS(0))
 	ctx = observed(ctx, observation{}, e.result.labels())
 	// The trials set labels of this goroutine, too.

@@ -122,6 +122,9 @@ func (o RunOptions) config() (c Config, err error) {
 	if o.TrialLimit < 0 {
 		return c, fmt.Errorf("%w: trial limit %s; want 0 or more", ErrChoice, o.TrialLimit)
 	}
+	if o.ProfileTime < 0 || o.ProfileTime == 0 && o.ProfileDir != "" {
+		return c, fmt.Errorf("%w: %s to profile each target for; want more than 0", ErrChoice, o.ProfileTime)
+	}
 	return c, o.loadTrace(&c)
 }
 

@@ -48,8 +48,8 @@ type Config struct {
 	Latency bool
 
 	// ProfileDir is the folder of the run, for profiles of each target of a cell, from
-	// trials of their own; "": none. They are for ProfileTime of the processor; 0:
-	// [DefaultProfileTime].
+	// trials of their own; "": none. Each is of about ProfileTime of the processor, unless
+	// that would take several times as long.
 	ProfileDir  string
 	ProfileTime time.Duration
 

@@ -28,6 +28,11 @@ var rules = []rule{
 	{LockWait, `.*/xsync/v\d\.\(.*\)\.waitForResize`},
 	{LockWait, `shard\.\(\*Compact\)\.awaitReplacement`},
 
+	// Helpers of several: the one who uses them decides.
+	{undecided, `shard\.(one|\(\*table\)\.(group|home|next|prefix|bytes)|\(\*layout\)\.(ref|tag|dist|fits))`},
+	{undecided, `engine\.(load|record\..*|\(\*core\)\.cell|as(Uint64|Int32))`},
+	{undecided, `runtime\.(efaceeq|ifaceeq|(nil)?interequal|typedmemmove|bulkBarrierPreWrite)|type:\.eq\..*`},
+
 	// Hash functions.
 	{Hash, `runtime\.(mem|str|nilinter|inter|f64|c128)hash.*|runtime\.aeshash.*|aeshashbody|runtime\.typehash`},
 	{Hash, `internal/runtime/maps\.(rand|h1|h2|ctrlGroup\.hash)`},
@@ -36,7 +41,7 @@ var rules = []rule{
 	{Hash, `.*/xsync/v\d\.(hashUint64|hashString|toUint64|h1|h2|defaultHasher.*|runtime_.*hash.*|NewMap.*\.func.*|NewMapOf.*\.func.*)`},
 	{Hash, `shard\.\(\*(Compact|Locked)\)\.(hash|locate)`},
 	{Hash, `shard\.\(\*lockedTable\)\.home`},
-	{Hash, `shard\.\(\*table\)\.(place|start|startOf|home)`},
+	{Hash, `shard\.\(\*table\)\.(place|start|startOf)`},
 	{Hash, `shard\.(\(\*mixer\)\.mix|canonical)`},
 	{Hash, `bench/baseline\.(hash.*|\(\*Table\)\.bucket)`},
 	{Hash, `bench/target\.(\(\*rwmutexMapTarget\)\.shard|\(\*blcrTarget\)\.bucket|floorOffsets?|.*[hH]ash64)`},
@@ -96,7 +101,7 @@ var rules = []rule{
 
 	// The loops of workers and threads.
 	{Harness, `bench/target\..*`},
-	{Harness, `bench\..*`},
+	{Harness, `bench\..*|sync\.\(\*WaitGroup\)\.(Add|Done|Go).*`},
 	{Harness, `runtime/pprof\..*|context\..*`},
 	{Harness, `time\..*|runtime\.(nanotime.*|walltime.*|time_now.*)|vdso.*|runtime\.vdso.*`},
 
@@ -105,7 +110,7 @@ var rules = []rule{
 	{undecided, `internal/runtime/maps\..*`},
 	{undecided, `sync/atomic\..*|math/bits\..*|slices\..*|iter\..*|internal/(abi|race|bytealg|goarch)\..*`},
 	{undecided, `internal/(invariants|region)\..*`},
-	{undecided, `runtime\.(add|publicationBarrier|getg|systemstack.*|mcall.*|goexit.*|asyncPreempt.*|morestack.*|newstack)`},
+	{undecided, `runtime\.(add|publicationBarrier|getg|systemstack.*|goexit.*|asyncPreempt.*|morestack.*|newstack)`},
 
 	// What is left of the runtime.
 	{Runtime, `runtime\..*|internal/runtime/.*|gcWriteBarrier.*|type:.*`},

@@ -18,7 +18,7 @@ func newRun() *cobra.Command {
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Measure targets under load profiles",
-		Long: fmt.Sprintf(`run measures every target under every profile, at every size, on every number of
+		Long: `run measures every target under every profile, at every size, on every number of
 threads that is asked for; it compares the targets in a table and writes
 everything to a JSON file if one is named.
 
@@ -32,7 +32,7 @@ measured with several strategies, tables that compare these over all profiles co
 last.
 
 Figures are nanoseconds of wall time per operation, counting the operations of
-all threads: the median of the trials with its 95 %% interval. Each round of
+all threads: the median of the trials with its 95 % interval. Each round of
 trials takes the targets in a new random order, after one round of warm-up.
 Flags that take several values take them comma-separated, repeated, or both.
 
@@ -44,15 +44,15 @@ nothing, is the same calls without any work: it tells a pause of a table from on
 of the machine, such as a processor that another took. Calls that the table does as a
 whole, as in audit and drop-all, are not among them.
 
-With --cpuprofile each target has further trials after all others, until it has used about
-%s of processor time in the timed phases, under a profiler that looks 100 times per second.
+With --cpuprofile each target has further trials after all others, until it has used
+what --cpuprofile-time says of processor time in the timed phases, under a profiler that looks 100 times per second.
 Lines below the table say what that time went into: hashing, searching, inserting, locks,
 counting users, replacing tables, the harness's loop, Go's runtime. With more than one
 thread there is one more trial in which all waiting is recorded, and a line that says how
 long threads waited. crbench pprof opens the profiles.
 
 Ctrl-C ends the run after the current operations; what was measured is shown
-and written all the same.`, bench.DefaultProfileTime),
+and written all the same.`,
 		Example: `  crbench run
   crbench run --profile lookup-hit --target index,index-batch,xsync4 --objects 10k,1e6
   crbench run --target counter --profile count-hot,count-zipf,count-drop --strategy atomic,log --threads 1,8
@@ -88,6 +88,7 @@ and written all the same.`, bench.DefaultProfileTime),
 	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
 	f.BoolVar(&o.Latency, "latency", false, fmt.Sprintf("one more trial per target, in which every call is timed, on at most %d threads", bench.LatencyThreadsMax))
 	f.StringVar(&o.ProfileDir, "cpuprofile", "", "further trials of each target under a profiler of processor time and, with several threads, of waiting; the profiles are kept in this folder")
+	f.DurationVar(&o.ProfileTime, "cpuprofile-time", bench.DefaultProfileTime, "processor time that each target is profiled for, with --cpuprofile; it may take four times as long")
 	return cmd
 }
 
