@@ -92,6 +92,13 @@ func (res *Result) labels() pprof.LabelSet {
 		"objects", strconv.Itoa(res.Objects), "threads", strconv.Itoa(res.Threads))
 }
 
+// wrong notes the error of a trial, unless that was interrupted.
+func (e *entrant) wrong(ctx context.Context, err error) {
+	if ctx.Err() == nil {
+		e.result.fail(err)
+	}
+}
+
 // profileCPU fails where the profile cannot be had; that the target was wrong it notes.
 func (r *runner) profileCPU(ctx context.Context, w *Workload, e *entrant, seed uint64) error {
 	want := r.c.ProfileTime
@@ -112,7 +119,7 @@ func (r *runner) profileCPU(ctx context.Context, w *Workload, e *entrant, seed u
 	}
 	pprof.StopCPUProfile()
 	if err != nil {
-		e.result.fail(err)
+		e.wrong(ctx, err)
 		return nil
 	}
 	p, err := profile.Parse(&b)
@@ -136,7 +143,7 @@ func (r *runner) profileContention(ctx context.Context, w *Workload, e *entrant,
 	}
 	ctx = observed(ctx, observation{contention: true}, pprof.Labels())
 	if _, err := w.trial(ctx, e.spec, e.result.Tables, seed, false); err != nil {
-		e.result.fail(err)
+		e.wrong(ctx, err)
 		return nil
 	}
 	after, err := waits()

@@ -2,6 +2,7 @@ package bench_test
 
 import (
 	"context"
+	"errors"
 	"math"
 	"os"
 	"path/filepath"
@@ -140,6 +141,27 @@ func TestContention(t *testing.T) {
 		return
 	}
 	t.Error("nobody ever waited")
+}
+
+// TestProfilingInterrupted keeps what was measured before.
+func TestProfilingInterrupted(t *testing.T) {
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	o := bench.RunOptions{
+		Profiles: []string{"grow"}, Targets: []string{"index"}, Objects: []string{"100k"}, Threads: []string{"2"}, Trials: 1,
+		ProfileDir: t.TempDir(), ProfileTime: time.Minute,
+	}
+	report, err := o.Run(ctx, func(p bench.Progress) {
+		if p.Profiling {
+			time.AfterFunc(100*time.Millisecond, cancel)
+		}
+	})
+	if !errors.Is(err, bench.ErrInterrupted) {
+		t.Fatalf("says %v", err)
+	}
+	if res := report.Results[0]; res.Error != "" || !res.Verified || res.NsPerOp == nil || res.CPU != nil || !report.Incomplete {
+		t.Errorf("incomplete %v, %+v", report.Incomplete, res)
+	}
 }
 
 // TestProfilingIsAlone fails while another profiler has the processor, and says so.

@@ -45,11 +45,11 @@ of the machine, such as a processor that another took. Calls that the table does
 whole, as in audit and drop-all, are not among them.
 
 With --cpuprofile each target has further trials after all others, until it has used
-what --cpuprofile-time says of processor time in the timed phases, under a profiler that looks 100 times per second.
-Lines below the table say what that time went into: hashing, searching, inserting, locks,
-counting users, replacing tables, the harness's loop, Go's runtime. With more than one
-thread there is one more trial in which all waiting is recorded, and a line that says how
-long threads waited. crbench pprof opens the profiles.
+the time that --cpuprofile-time says in the timed phases, under a profiler that looks 100
+times per second of processor time. Lines below the table say what that went into: hashing,
+searching, inserting, locks, counting users, replacing tables, the harness's loop, Go's
+runtime. With more than one thread there is one more trial in which all waiting is
+recorded, and a line that says how long threads waited. crbench pprof opens the profiles.
 
 Ctrl-C ends the run after the current operations; what was measured is shown
 and written all the same.`,
