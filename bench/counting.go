@@ -240,17 +240,23 @@ func (t *counting) phase(ctx context.Context, ph *phaseOps) (elapsed time.Durati
 		}
 		return 0, t.verify(ph.users)
 	case Barrier:
-		start := time.Now()
-		t.counter.Barrier()
-		return time.Since(start), nil
+		ph.observeHere(ctx, func() {
+			start := time.Now()
+			t.counter.Barrier()
+			elapsed = time.Since(start)
+		})
+		return elapsed, nil
 	case Verdict:
-		start := time.Now()
-		for i := range t.open {
-			t.open[i].close()
-		}
-		t.counter.Barrier()
-		wrong := t.differing(ph.users)
-		elapsed = time.Since(start)
+		wrong := 0
+		ph.observeHere(ctx, func() {
+			start := time.Now()
+			for i := range t.open {
+				t.open[i].close()
+			}
+			t.counter.Barrier()
+			wrong = t.differing(ph.users)
+			elapsed = time.Since(start)
+		})
 		if wrong > 0 {
 			err = fmt.Errorf("%s counted wrong at the first reading", plural(wrong, "object"))
 		}

@@ -89,6 +89,17 @@
 // control takes less of it than a table does, so a pause is the table's if it is there
 // in every run. These trials are no part of ns/op.
 //
+// # Profilers
+//
+// A run that was given a folder for profiles gives each target of a cell further trials
+// after all others. In some, a profiler looks at the threads 100 times per second of
+// processor time; they have labels, set once per phase, that say of what target and phase a
+// sample is. Only samples of timed phases are kept, and classified (package attribution).
+// With more than one thread there is one more trial, in which each wait for a mutex, a
+// channel or the like is recorded while a timed phase runs. That costs time itself, and
+// waiting without sleep, as in a spin lock, is not among it: that is processor time. These
+// trials are verified, and no part of ns/op.
+//
 // # Statistics
 //
 // The figure is the median of the trials, with a 95 % interval of the median

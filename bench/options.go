@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -42,6 +43,11 @@ type RunOptions struct {
 	TrialLimit time.Duration // see Config
 	Latency    bool          // see Config
 	Command    string        // see Config
+
+	// CPUProfile asks for profiles in the folder of the run, see Config. ProfileTime is that
+	// of each target.
+	CPUProfile  bool
+	ProfileTime time.Duration
 
 	// Resume is the folder of a run that was interrupted, which is gone on with; "": none
 	// is. The other options are those that it had. Force does so although the machine or
@@ -148,7 +154,10 @@ func (r *Report) failure() error {
 }
 
 func (o RunOptions) config() (c Config, err error) {
-	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency, Command: o.Command, Options: o.Flags}
+	c = Config{
+		Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency,
+		Command: o.Command, Options: o.Flags,
+	}
 	if len(o.Profiles) == 0 {
 		o.Profiles = DefaultProfiles()
 	}
@@ -186,6 +195,14 @@ func (o RunOptions) config() (c Config, err error) {
 	}
 	if o.TrialLimit < 0 {
 		return c, fmt.Errorf("%w: trial limit %s; want 0 or more", ErrChoice, o.TrialLimit)
+	}
+	if o.CPUProfile {
+		if c.ProfileDir, c.ProfileTime = cmp.Or(o.Out, o.Resume), o.ProfileTime; c.ProfileDir == "" {
+			return c, fmt.Errorf("%w: profiles are kept in the folder of the run; name one with --out", ErrChoice)
+		}
+		if c.ProfileTime <= 0 {
+			return c, fmt.Errorf("%w: %s to profile each target for; want more than 0", ErrChoice, o.ProfileTime)
+		}
 	}
 	return c, o.loadTrace(&c)
 }

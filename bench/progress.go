@@ -39,6 +39,8 @@ func (p Progress) what() string {
 		return "making the workload"
 	case p.Latency:
 		return p.Target + ", every call timed"
+	case p.Profiling:
+		return p.Target + ", under a profiler"
 	case p.Round < warmups:
 		return p.Target + ", warm-up"
 	default:

@@ -93,6 +93,10 @@ type Result struct {
 
 	// Latency is from a trial of its own; nil: calls were not timed.
 	Latency *Latency `json:"latency,omitempty"`
+
+	// CPU and Contention are from trials of their own; nil: the target was not profiled.
+	CPU        *CPU        `json:"cpu,omitempty"`
+	Contention *Contention `json:"contention,omitempty"`
 }
 
 // counts says whether it is of a profile for counters.
@@ -179,4 +183,5 @@ func (res *Result) fail(err error) {
 	res.NsPerOp, res.BytesPerObject = nil, nil
 	res.Interval, res.BytesSource = "", ""
 	res.SamplesNs, res.SamplesBytes, res.Latency = nil, nil, nil
+	res.CPU, res.Contention = nil, nil
 }

@@ -48,6 +48,12 @@ type Config struct {
 	// Latency gives each target of a cell one more trial, in which every call is timed.
 	Latency bool
 
+	// ProfileDir is the folder of the run, for profiles of each target of a cell, from
+	// trials of their own; "": none. Each is of about ProfileTime of the processor, unless
+	// that would take several times as long.
+	ProfileDir  string
+	ProfileTime time.Duration
+
 	Command string              // as reports quote it
 	Options map[string][]string // as reports keep them
 
@@ -73,6 +79,7 @@ type Progress struct {
 	Target         string
 	MakingWorkload bool // rather than doing a trial
 	Latency        bool // a trial that times every call, after all rounds
+	Profiling      bool // trials under a profiler, after all others
 	Elapsed        time.Duration
 }
 
@@ -288,7 +295,12 @@ func (r *runner) cell(ctx context.Context, c cell) error {
 		entrants = slices.DeleteFunc(entrants, func(e entrant) bool { return e.result.Error != "" || e.skipped })
 	}
 	if r.c.Latency {
-		return r.latencies(ctx, c, w, entrants, rng.Uint64())
+		if err := r.latencies(ctx, c, w, entrants, rng.Uint64()); err != nil {
+			return err
+		}
+	}
+	if r.c.ProfileDir != "" {
+		return r.profiles(ctx, w, entrants, rng.Uint64())
 	}
 	return nil
 }

@@ -36,6 +36,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 		p.cell(cell, reference)
 		p.printf("%s", note)
 		elsewhere = p.skipped(elsewhere, cell[0])
+		p.attribution(cell)
 		p.latencies(r, cell)
 	}
 	if len(cells) == 0 {

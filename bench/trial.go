@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"runtime"
 	"runtime/metrics"
+	"runtime/pprof"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -124,7 +125,8 @@ func (w *Workload) table(ctx context.Context, spec target.Spec, seed uint64, siz
 	closed = true
 	drops.Reset() // of threads that met a new object at once, all but one have dropped theirs
 	start := time.Now()
-	if err := t.Close(); err != nil {
+	w.phases[len(w.phases)-1].observeHere(ctx, func() { err = t.Close() })
+	if err != nil {
 		return o, fmt.Errorf("close: %w", err)
 	}
 	o.Elapsed += time.Since(start)
@@ -146,18 +148,21 @@ func (o *Outcome) measure(t interface{ Bytes() int64 }, before int64) {
 func (w *Workload) phase(ctx context.Context, ph *phaseOps, t target.Target) (phaseRun, error) {
 	switch ph.Op {
 	case Audit:
-		return w.audit(t.(target.Auditor))
+		return w.audit(ctx, ph, t.(target.Auditor))
 	case Snapshot:
-		return w.snapshot(t.(target.Snapshotter))
+		return w.snapshot(ctx, ph, t.(target.Snapshotter))
 	default:
 		return ph.run(ctx, func(int) (worker, error) { return ph.worker(t) })
 	}
 }
 
-func (w *Workload) audit(t target.Auditor) (phaseRun, error) {
-	start := time.Now()
-	found, err := t.Audit()
-	run := phaseRun{elapsed: time.Since(start)}
+func (w *Workload) audit(ctx context.Context, ph *phaseOps, t target.Auditor) (run phaseRun, err error) {
+	found := 0
+	ph.observeHere(ctx, func() {
+		start := time.Now()
+		found, err = t.Audit()
+		run.elapsed = time.Since(start)
+	})
 	met := 0 // encounters of objects that leak
 	for _, ph := range w.phases {
 		for _, p := range ph.parts {
@@ -175,16 +180,17 @@ func (w *Workload) audit(t target.Auditor) (phaseRun, error) {
 	return run, err
 }
 
-func (w *Workload) snapshot(t target.Snapshotter) (phaseRun, error) {
+func (w *Workload) snapshot(ctx context.Context, ph *phaseOps, t target.Snapshotter) (run phaseRun, err error) {
 	const bytesPerObject = 32
 	b := bytes.NewBuffer(make([]byte, 0, bytesPerObject*w.Distinct))
-	start := time.Now()
-	err := t.WriteSnapshot(b)
-	if err != nil {
-		return phaseRun{}, err
-	}
-	n, err := t.ReadSnapshot(b)
-	run := phaseRun{elapsed: time.Since(start)}
+	n := 0
+	ph.observeHere(ctx, func() {
+		start := time.Now()
+		if err = t.WriteSnapshot(b); err == nil {
+			n, err = t.ReadSnapshot(b)
+		}
+		run.elapsed = time.Since(start)
+	})
 	if err == nil && n != w.Distinct {
 		err = fmt.Errorf("%d objects were read from the snapshot, of %d", n, w.Distinct)
 	}
@@ -229,13 +235,15 @@ func (ph *phaseOps) run(ctx context.Context, open func(thread int) (worker, erro
 	var stop atomic.Bool
 	defer context.AfterFunc(ctx, func() { stop.Store(true) })()
 
+	labels, end := ph.observe(ctx)
+	defer end()
 	threads := make([]thread, len(ph.parts))
 	for i := range threads {
 		w, err := open(i)
 		if err != nil {
 			return phaseRun{}, fmt.Errorf("worker: %w", err)
 		}
-		threads[i] = thread{worker: w, part: ph.parts[i], callOps: ph.callOps}
+		threads[i] = thread{worker: w, part: ph.parts[i], callOps: ph.callOps, labels: labels}
 		if ph.histograms != nil {
 			threads[i].histogram = &ph.histograms[i]
 		}
@@ -282,6 +290,8 @@ type thread struct {
 	histogram *histogram // of its calls of callOps operations; nil: they are not timed one by one
 	callOps   int
 
+	labels context.Context // for profilers; nil: none
+
 	start, end time.Time
 	count      int
 	err        error
@@ -294,6 +304,9 @@ func (th *thread) run(line *startLine, stop *atomic.Bool) {
 		}
 	}()
 	line.wait()
+	if th.labels != nil {
+		pprof.SetGoroutineLabels(th.labels)
+	}
 	th.start = time.Now()
 	if th.histogram != nil {
 		th.timedCalls(stop)

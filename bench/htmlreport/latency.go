@@ -13,6 +13,7 @@ import (
 	"github.com/HdrHistogram/hdrhistogram-go"
 
 	"github.com/objhash/objhash/bench"
+	"github.com/objhash/objhash/bench/rundir"
 )
 
 // nines are the percentiles that are marked on the axis of latencies: each has a tenth of the
@@ -100,7 +101,7 @@ func latencyRow(name string, l *bench.Latency) []datum {
 // distribution is the whole histogram of a result, if the folder of the run has it. One that
 // cannot be read is as good as none: the document has its percentiles.
 func (run *Run) distribution(res *bench.Result) (points []point) {
-	b, err := os.ReadFile(filepath.Join(run.dir, "latency", cellName(res)+".hlog"))
+	b, err := os.ReadFile(filepath.Join(run.dir, rundir.Latency, rundir.CellName(res.Profile, res.Objects, res.Threads, res.Target)+".hlog"))
 	if err != nil {
 		return nil
 	}
@@ -130,10 +131,4 @@ func readHistogram(b []byte) (sum *hdrhistogram.Histogram) {
 			sum.Merge(h)
 		}
 	}
-}
-
-// cellName is what the files of a result are called.
-func cellName(res *bench.Result) string {
-	flat := func(s string) string { return strings.ReplaceAll(s, "/", "+") }
-	return fmt.Sprintf("%s-%d-%dt-%s", flat(res.Profile), res.Objects, res.Threads, flat(res.Target))
 }

@@ -35,7 +35,8 @@ const (
 // CellName is the name of a result's files, without their ending, such as
 // lookup-hit-1000000-2t-counter+atomic.
 func CellName(profile string, objects, threads int, target string) string {
-	return fmt.Sprintf("%s-%d-%dt-%s", profile, objects, threads, strings.ReplaceAll(target, "/", "+"))
+	flat := strings.NewReplacer("/", "+", "\\", "+") // a report of unknown origin stays within its folder, too
+	return fmt.Sprintf("%s-%d-%dt-%s", flat.Replace(profile), objects, threads, flat.Replace(target))
 }
 
 // ReportPath is the file of the report that a person names by itself or by the folder of

@@ -54,6 +54,9 @@ func TestUsageErrors(t *testing.T) {
 		{"run --trials 0", "0 trials; want 1 to 10,000"},
 		{"run --trials many", `invalid argument "many" for "--trials"`},
 		{"run --seed -3", `invalid argument "-3" for "--seed"`},
+		{"run --cpuprofile --out DIR --cpuprofile-time 0s", "0s to profile each target for; want more than 0"},
+		{"run --cpuprofile", "profiles are kept in the folder of the run; name one with --out"},
+		{"pprof", "requires at least 1 arg"},
 		{"run --trial-limit 5", "missing unit in duration"},
 		{"run --trial-limit -5s", "want 0 or more"},
 		{"run --profile grow --trace x.trace", "a trace is for profiles that replay one, as replay does, and there is none among grow"},
@@ -130,7 +133,7 @@ func TestErrors(t *testing.T) {
 }
 
 func TestHelp(t *testing.T) {
-	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help", "inspect --help", "model --help", "compare --help", "schema --help"} {
+	for _, args := range []string{"", "--help", "run --help", "list --help", "env --help", "import --help", "import tsv --help", "inspect --help", "model --help", "compare --help", "schema --help", "report --help", "profile --help", "pprof --help"} {
 		code, stdout, stderr := crbench(t, strings.Fields(args)...)
 		if code != exitOK || !strings.Contains(stdout, "Usage:") || stderr != "" {
 			t.Errorf("crbench %s: exit code %d, stderr %q, stdout\n%s", args, code, stderr, stdout)

@@ -49,6 +49,13 @@ With --out everything goes to a new folder: the report, every trial as benchstat
 it, the environment, the profiles and, with --latency, histograms. It is written after
 every trial, at most once a second.
 
+With --cpuprofile, which takes --out, each target has further trials after all others, until it has used
+the time that --cpuprofile-time says in the timed phases, under a profiler that looks 100
+times per second of processor time. Lines below the table say what that went into: hashing,
+searching, inserting, locks, counting users, replacing tables, the harness's loop, Go's
+runtime. With more than one thread there is one more trial in which all waiting is
+recorded, and a line that says how long threads waited. crbench pprof opens the profiles.
+
 Ctrl-C ends the run after the current operations; what was measured is shown
 and written all the same. --resume goes on with a run that was ended so, or killed, in its
 folder, with the options it had. Other code or another machine are refused, but for
@@ -62,6 +69,7 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
   crbench run --profile grow --objects 1e6 --target index,objhash,xsync4 --latency
   crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json
   crbench run --profile mine.toml,checkpoint-zipf
+  crbench run --profile checkpoint-zipf --target objhash,rwmutex-map --threads 2 --out results/zipf --cpuprofile
   crbench run --profile all --out results/today
   crbench run --resume results/today`,
 		Args: cobra.NoArgs,
@@ -102,6 +110,8 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
 		bench.DefaultAgainst))
 	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
 	f.BoolVar(&o.Latency, "latency", false, fmt.Sprintf("one more trial per target, in which every call is timed, on at most %d threads", bench.LatencyThreadsMax))
+	f.BoolVar(&o.CPUProfile, "cpuprofile", false, "further trials of each target under a profiler of processor time and, with several threads, of waiting; the profiles are kept in the folder of the run")
+	f.DurationVar(&o.ProfileTime, "cpuprofile-time", bench.DefaultProfileTime, "processor time that each target is profiled for, with --cpuprofile; it may take four times as long")
 	return cmd
 }
 
