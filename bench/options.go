@@ -36,9 +36,16 @@ type RunOptions struct {
 
 	Against string // see Config
 
-	TrialLimit time.Duration // see Config
-	Latency    bool          // see Config
-	Command    string        // see Config
+	// See Config for these.
+	TrialLimit   time.Duration
+	Budget       time.Duration
+	Width        float64
+	Pin          bool
+	Latency      bool
+	LatencyEvery int
+	RatePerS     float64 // above 0: latencies are asked for, too
+	Command      string
+	Fresh        func(context.Context, FreshTrial) (FreshOutcome, error)
 }
 
 // DefaultProfiles are the profiles of a run that names none: they show the
@@ -83,7 +90,11 @@ func (r *Report) failure() error {
 }
 
 func (o RunOptions) config() (c Config, err error) {
-	c = Config{Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency, Command: o.Command}
+	c = Config{
+		Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Budget: o.Budget, Width: o.Width,
+		Pin: o.Pin, Latency: o.Latency || o.RatePerS > 0, LatencyEvery: o.LatencyEvery, RatePerS: o.RatePerS, Command: o.Command,
+		Fresh: o.Fresh, TracePath: o.Trace,
+	}
 	if len(o.Profiles) == 0 {
 		o.Profiles = DefaultProfiles()
 	}
@@ -111,7 +122,7 @@ func (o RunOptions) config() (c Config, err error) {
 	if len(c.Threads) == 0 {
 		c.Threads = Threads(runtime.GOMAXPROCS(0))
 	}
-	if most := slices.Max(c.Threads); o.Latency && most > LatencyThreadsMax {
+	if most := slices.Max(c.Threads); c.Latency && most > LatencyThreadsMax {
 		return c, fmt.Errorf("%w: latencies of %s; want at most %d", ErrChoice, plural(most, "thread"), LatencyThreadsMax)
 	}
 	if o.Trials < 1 || o.Trials > TrialsMax {
@@ -120,7 +131,28 @@ func (o RunOptions) config() (c Config, err error) {
 	if o.TrialLimit < 0 {
 		return c, fmt.Errorf("%w: trial limit %s; want 0 or more", ErrChoice, o.TrialLimit)
 	}
+	if err = o.measuring(); err != nil {
+		return c, err
+	}
 	return c, o.loadTrace(&c)
+}
+
+// measuring says what is wrong with how it is to be measured.
+func (o RunOptions) measuring() error {
+	switch {
+	case o.Budget < 0:
+		return fmt.Errorf("%w: a budget of %s; want 0 or more", ErrChoice, o.Budget)
+	case !(o.Width >= 0 && o.Width < 1):
+		return fmt.Errorf("%w: intervals of width %g; want a part of the median, like %g", ErrChoice, o.Width, DefaultWidth)
+	case o.LatencyEvery < 0:
+		return fmt.Errorf("%w: one of %d calls timed; want 1 or more", ErrChoice, o.LatencyEvery)
+	case !(o.RatePerS >= 0 && o.RatePerS <= RateMax):
+		return fmt.Errorf("%w: a rate of %g operations per second; want 0 to %g", ErrChoice, o.RatePerS, RateMax)
+	case !o.Pin:
+		return nil
+	}
+	_, err := allowedCPUs()
+	return err
 }
 
 func (o RunOptions) strategies(targets []target.Spec) ([]refcount.Strategy, error) {

@@ -13,16 +13,27 @@ func NewProgress(w io.Writer, terminal bool) (tell func(Progress), done func()) 
 	if terminal {
 		const erase = "\r\x1b[K"
 		tell = func(p Progress) {
-			fmt.Fprintf(w, erase+"%s: %s, %s", p.where(), p.what(), p.Elapsed.Round(time.Second))
+			fmt.Fprintf(w, erase+"%s: %s, %s", p.where(), p.what(), p.times())
 		}
 		return tell, func() { fmt.Fprint(w, erase) }
 	}
 	tell = func(p Progress) {
-		if p.MakingWorkload {
+		switch {
+		case p.MakingWorkload && p.Visit > 1:
+			fmt.Fprintf(w, "%s, again: %s\n", p.where(), p.times())
+		case p.MakingWorkload:
 			fmt.Fprintf(w, "%s\n", p.where())
 		}
 	}
 	return tell, func() {}
+}
+
+func (p Progress) times() string {
+	s := p.Elapsed.Round(time.Second).String()
+	if p.Left > 0 {
+		s += fmt.Sprintf(", about %s left", p.Left.Round(time.Second))
+	}
+	return s
 }
 
 func (p Progress) where() string {
@@ -38,10 +49,14 @@ func (p Progress) what() string {
 	case p.MakingWorkload:
 		return "making the workload"
 	case p.Latency:
-		return p.Target + ", every call timed"
-	case p.Round < warmups:
+		return p.Target + ", timing calls"
+	case p.Fresh:
+		return p.Target + ", memory of a fresh process"
+	case p.WarmUp:
 		return p.Target + ", warm-up"
+	case p.Round > p.Rounds:
+		return fmt.Sprintf("%s, trial %d", p.Target, p.Round)
 	default:
-		return fmt.Sprintf("%s, trial %d of %d", p.Target, p.Round-warmups+1, p.Rounds-warmups)
+		return fmt.Sprintf("%s, trial %d of %d", p.Target, p.Round, p.Rounds)
 	}
 }

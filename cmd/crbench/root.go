@@ -72,6 +72,6 @@ Exit codes: 0 all is well, 1 an error or a target that failed verification,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newList(), newRun(), newEnv(), newImport(), newInspect(), newModel())
+	root.AddCommand(newList(), newRun(), newEnv(), newImport(), newInspect(), newModel(), newFreshTrial())
 	return root
 }
