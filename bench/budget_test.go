@@ -38,7 +38,7 @@ func TestBudget(t *testing.T) {
 // TestBudgetEndsEarly does no more than it has to.
 func TestBudgetEndsEarly(t *testing.T) {
 	c := small(t, []string{"first-pass"}, []string{"mutex-map", "xsync4"})
-	c.Trials, c.Budget, c.Width = 7, time.Hour, 0.999999
+	c.Trials, c.Width = 7, 0.999999
 	for _, budget := range []time.Duration{time.Hour, time.Nanosecond} {
 		c.Budget = budget
 		r, err := bench.Run(t.Context(), c)
@@ -67,7 +67,8 @@ func TestVisits(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if got := strings.Join(visits, " "); got != "first-pass grow first-pass grow" {
+	got := strings.Join(visits, " ")
+	if most := strings.TrimSpace(strings.Repeat("first-pass grow ", 6)); !strings.HasPrefix(most, got) || len(visits) < 2*5 {
 		t.Errorf("visits: %s", got)
 	}
 	for _, res := range r.Results {

@@ -7,7 +7,7 @@ import (
 )
 
 // NewProgress returns a printer of progress: on a terminal one line that is
-// drawn over, otherwise a line for each cell. It prints between trials only.
+// drawn over, otherwise a line for each cell, and for each further visit to all of them. It prints between trials only.
 // Call the second function before anything else is printed.
 func NewProgress(w io.Writer, terminal bool) (tell func(Progress), done func()) {
 	if terminal {
@@ -17,12 +17,15 @@ func NewProgress(w io.Writer, terminal bool) (tell func(Progress), done func()) 
 		}
 		return tell, func() { fmt.Fprint(w, erase) }
 	}
+	visit := 1
 	tell = func(p Progress) {
 		switch {
-		case p.MakingWorkload && p.Visit > 1:
-			fmt.Fprintf(w, "%s, again: %s\n", p.where(), p.times())
-		case p.MakingWorkload:
+		case !p.MakingWorkload:
+		case p.Visit == 1:
 			fmt.Fprintf(w, "%s\n", p.where())
+		case p.Visit > visit:
+			visit = p.Visit
+			fmt.Fprintf(w, "visit %d: %s\n", visit, p.times())
 		}
 	}
 	return tell, func() {}

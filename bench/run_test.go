@@ -184,7 +184,7 @@ func TestInterrupted(t *testing.T) {
 	if !errors.Is(err, bench.ErrInterrupted) {
 		t.Fatalf("error %v, want ErrInterrupted", err)
 	}
-	if !r.Incomplete || len(r.Results) != 2 || r.Results[0].Trials < 2 {
+	if !r.Incomplete || len(r.Results) != 4 || r.Results[0].Trials < 2 {
 		t.Errorf("report of an interrupted run: %+v", r.Results)
 	}
 	var saved bench.Report
@@ -195,7 +195,7 @@ func TestInterrupted(t *testing.T) {
 	if err := json.Unmarshal(b, &saved); err != nil {
 		t.Fatal(err)
 	}
-	if !saved.Incomplete || len(saved.Results) != 2 || saved.Results[0].Trials != r.Results[0].Trials {
+	if !saved.Incomplete || len(saved.Results) != 4 || saved.Results[0].Trials != r.Results[0].Trials {
 		t.Errorf("the file differs from the report: %s", b)
 	}
 }

@@ -11,19 +11,20 @@ import (
 )
 
 const (
-	// visitsMin is in how many visits a cell gets the trials that it is promised, of
-	// visitRoundsMin each at least. What the machine does changes within seconds, so trials
-	// that follow each other at once are more alike than those of another run.
-	visitsMin      = 2
-	visitRoundsMin = 3
+	// visitsMin is in how many visits at least a cell gets the trials that it is promised.
+	// It is one for each round, unless making the workload takes longer than the round.
+	// What a machine does to a program lasts for seconds, so trials that follow each other
+	// at once are alike, and unlike those of another run: of runs with all ten in a row,
+	// every second differed from the next (Mann-Whitney, 5 %); of those with ten visits,
+	// none.
+	visitsMin = 5
 
-	// A first visit has warm-ups until no target gets faster by more than the share
-	// settled from one to the next; the first of them verifies more, so it is slower.
-	// Later ones only have to bring memory and caches back.
-	warmUpsMin      = 2
-	warmUpsMax      = 5
-	warmUpsMinLater = 1
-	settled         = 0.05
+	// Warm-ups go on until no target gets faster by more than the share settled from one
+	// to the next; the first of them verifies more, so it is slower. They are needed once:
+	// each trial finds the caches as another target left them, on any visit.
+	warmUpsMin = 2
+	warmUpsMax = 5
+	settled    = 0.05
 )
 
 // comparison is a cell, with what is known of it between visits.
@@ -33,10 +34,10 @@ type comparison struct {
 	entrants []entrant
 	workload *Workload // kept between visits if there is no other cell
 	visits   int
-	rounds   int // counted
-	done     bool
+	rounds   int  // counted
+	done     bool // no target is left
 
-	roundTime, visitTime time.Duration // of the last round, and of all in the last visit but its rounds
+	making, roundTime time.Duration // of the last workload and the last round
 }
 
 // entrant is a target in a cell.
@@ -44,7 +45,9 @@ type entrant struct {
 	spec    target.Spec
 	result  *Result
 	skipped bool
-	warmUps []time.Duration // of this visit
+	warmUps []time.Duration
+
+	unsettled bool // it still got faster in the last warm-up
 }
 
 // cells visits the cells in turns until each has its trials.
@@ -62,7 +65,7 @@ func (r *runner) cells(ctx context.Context) (err error) {
 	for {
 		visited := false
 		for i, c := range all {
-			if c.visits > 0 && (c.done || r.enough(c, c.visitTime+c.roundTime)) {
+			if c.visits > 0 && (c.done || r.enough(c, c.making+c.roundTime)) {
 				continue
 			}
 			visited = true
@@ -76,55 +79,56 @@ func (r *runner) cells(ctx context.Context) (err error) {
 	}
 }
 
-// visit does some rounds in a cell.
+// visit does a round in a cell, or some.
 func (r *runner) visit(ctx context.Context, c *comparison, number int, all []*comparison) error {
 	defer r.pair(c)
-	start, rounds := time.Now(), c.rounds
 	r.at = Progress{
 		Cell: number, Cells: len(all), Visit: c.visits + 1, Profile: c.profile.Name, Objects: c.objects, Threads: c.threads,
 		Rounds: r.c.Trials, MakingWorkload: true, Left: r.left(all),
 	}
 	r.tell()
+	start := time.Now()
 	if err := r.begin(ctx, c); err != nil {
 		return err
 	}
+	c.making = time.Since(start)
 	r.at.Objects, r.at.MakingWorkload = c.objects, false
-	c.visits++
-	if err := r.warmUp(ctx, c); err != nil {
-		return err
+	if c.visits++; c.visits == 1 {
+		if err := r.warmUp(ctx, c); err != nil {
+			return err
+		}
 	}
-	roundsTime := time.Duration(0)
-	for last := c.rounds + r.c.visitRounds(); c.rounds < last && !r.enough(c, c.roundTime); {
+	start = time.Now()
+	for last := c.rounds + max(1, r.c.Trials/visitsMin); c.rounds < last && len(c.entrants) > 0; {
 		r.at.Left = r.left(all)
 		began := time.Now()
 		if err := r.round(ctx, c); err != nil {
 			return err
 		}
 		c.roundTime = time.Since(began)
-		roundsTime += c.roundTime
+		if time.Since(start) > c.making || r.enough(c, c.roundTime) {
+			break
+		}
 	}
-	c.done = c.rounds == rounds || len(c.entrants) == 0 || r.enough(c, 0)
-	c.visitTime = time.Since(start) - roundsTime
 	if c.visits == 1 {
-		if err := r.fresh(ctx, c); err != nil {
+		if err := r.beside(ctx, c); err != nil {
 			return err
 		}
-		if r.c.Latency {
-			if err := r.latencies(ctx, c); err != nil {
-				return err
-			}
-		}
-		c.dropFailed()
 	}
+	c.done = len(c.entrants) == 0
 	if len(all) > 1 {
 		c.workload = nil
 	}
 	return nil
 }
 
-// visitRounds is how many rounds a visit has at most.
-func (c *Config) visitRounds() int {
-	return max(visitRoundsMin, (c.Trials+visitsMin-1)/visitsMin)
+// beside measures what is beside the rounds, once in a cell.
+func (r *runner) beside(ctx context.Context, c *comparison) error {
+	if err := r.fresh(ctx, c); err != nil || !r.c.Latency {
+		return err
+	}
+	defer c.dropFailed()
+	return r.latencies(ctx, c)
 }
 
 // begin makes the workload, and on the first visit chooses the targets.
@@ -139,9 +143,6 @@ func (r *runner) begin(ctx context.Context, c *comparison) error {
 	}
 	if ctx.Err() != nil {
 		return errStopped
-	}
-	for i := range c.entrants {
-		c.entrants[i].warmUps = nil
 	}
 	if c.visits > 0 {
 		return nil
@@ -164,16 +165,12 @@ func (r *runner) begin(ctx context.Context, c *comparison) error {
 func (r *runner) warmUp(ctx context.Context, c *comparison) error {
 	r.at.WarmUp = true
 	defer func() { r.at.WarmUp = false }()
-	least := warmUpsMin
-	if c.visits > 1 {
-		least = warmUpsMinLater
-	}
 	for n := 1; ; n++ {
 		r.at.Round = n
 		if err := r.inOrder(ctx, c); err != nil {
 			return err
 		}
-		if n >= least && !slices.ContainsFunc(c.entrants, func(e entrant) bool { return falling(e.warmUps) }) {
+		if n >= warmUpsMin && !slices.ContainsFunc(c.entrants, func(e entrant) bool { return falling(e.warmUps) }) {
 			return nil
 		}
 		if n < warmUpsMax {
@@ -181,7 +178,7 @@ func (r *runner) warmUp(ctx context.Context, c *comparison) error {
 		}
 		for i := range c.entrants {
 			e := &c.entrants[i]
-			e.result.Unsteady = e.result.Unsteady || falling(e.warmUps)
+			e.unsettled = falling(e.warmUps)
 		}
 		return nil
 	}
@@ -228,7 +225,7 @@ func (c *comparison) dropFailed() {
 
 // trial does one trial of the present round and records what came of it.
 func (r *runner) trial(ctx context.Context, c *comparison, e *entrant, seed uint64) error {
-	first := c.visits == 1 && r.at.WarmUp && r.at.Round == 1
+	first := r.at.WarmUp && r.at.Round == 1
 	limited, cancel := ctx, context.CancelFunc(func() {})
 	if first && e.spec.FixedSize && r.c.TrialLimit > 0 {
 		limited, cancel = context.WithTimeout(ctx, r.c.TrialLimit)
@@ -254,6 +251,7 @@ func (r *runner) trial(ctx context.Context, c *comparison, e *entrant, seed uint
 		e.warmUps = append(e.warmUps, o.Elapsed)
 	default:
 		e.result.add(o, watch.StealPercent())
+		e.result.Unsteady = e.unsettled || drifts(e.result.SamplesNs)
 	}
 	return r.save()
 }

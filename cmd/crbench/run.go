@@ -40,9 +40,10 @@ round: how many times faster it is, with the 95 % interval of that. What disturb
 whole round disturbs it less than the figures themselves.
 Flags that take several values take them comma-separated, repeated, or both.
 
-With --budget the run goes on after --trials rounds where intervals are wider than
---width, for as long as there is time. It visits all profiles and sizes in turns, so
-that the trials of one are spread over the run.
+The rounds of all profiles and sizes take turns, so that the trials of one are spread
+over the run. With --budget it goes on after --trials rounds where intervals are wider
+than --width, for as long as there is time. What a machine does to a program lasts for
+seconds: compare runs of a minute or more, not of two seconds.
 
 The column resident is by how much the memory of a process of its own grew for each
 object; --rss=false saves the time for it. Tables of less than 10,000 objects have none.
