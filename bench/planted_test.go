@@ -38,7 +38,8 @@ const (
 	staleInGrowth  plantedFault = "returns a stale objref while it grows"
 	plantedObjects              = 1_000_000
 	plantedAt                   = plantedObjects - 1000 // the operation at which it happens
-	plantedGrows                = 1 << 17               // objects at which it grows
+	plantedZipf                 = 150_000               // objects that are met a million times and more
+	plantedGrows                = 1 << 16               // objects at which it grows
 )
 
 func (f plantedFault) spec() target.Spec {
@@ -140,13 +141,13 @@ func TestVerificationCatchesOneInAMillion(t *testing.T) {
 		message string // a regular expression; "": it is right
 	}{
 		{plantedNone, "first-pass", plantedObjects, ""},
-		{plantedNone, "checkpoint-zipf", plantedObjects / 4, ""},
+		{plantedNone, "checkpoint-zipf", plantedZipf, ""},
 		{loses, "first-pass", plantedObjects, "the table counts 999999 objects, of 1000000"},
 		{sharedRef, "first-pass", plantedObjects, "both got objref 998999"},
 		{wrongKind, "first-pass", plantedObjects, `is recorded as 0x[0-9a-f]+, kind \d`},
-		{twoRefs, "checkpoint-zipf", plantedObjects / 4, `got objref \d+ and objref \d+`},
-		{wrongUsers, "checkpoint-zipf", plantedObjects / 4, `is recorded as 0x[0-9a-f]+, kind \d, \d+ users .*; encountered were .* \d+ users`},
-		{staleInGrowth, "checkpoint-zipf", plantedObjects / 4, `both got objref \d+`},
+		{twoRefs, "checkpoint-zipf", plantedZipf, `got objref \d+ and objref \d+`},
+		{wrongUsers, "checkpoint-zipf", plantedZipf, `is recorded as 0x[0-9a-f]+, kind \d, \d+ users .*; encountered were .* \d+ users`},
+		{staleInGrowth, "checkpoint-zipf", plantedZipf, `both got objref \d+`},
 	} {
 		t.Run(fmt.Sprintf("profile=%s/fault=%s", c.profile, regexp.MustCompile(" +").ReplaceAllString(string(c.fault), "-")), func(t *testing.T) {
 			_, err := workload(t, c.profile, c.objects, 2).Trial(t.Context(), c.fault.spec(), 1, 1)

@@ -156,6 +156,39 @@ func TestDoubts(t *testing.T) {
 	}
 }
 
+// TestEnough stops at the promised trials, at narrow intervals, or at the end of the time.
+func TestEnough(t *testing.T) {
+	narrow := &Result{Interval: Interval95, NsPerOp: &Interval{100, 99, 101}}
+	wide := &Result{Interval: Interval95, NsPerOp: &Interval{100, 90, 101}}
+	few := &Result{Interval: IntervalMinMax, NsPerOp: &Interval{100, 100, 100}}
+	for _, c := range []struct {
+		rounds  int
+		budget  time.Duration
+		next    time.Duration
+		results []*Result
+		want    bool
+	}{
+		{9, 0, 0, []*Result{narrow}, false},
+		{10, 0, 0, []*Result{wide}, true},
+		{9, time.Nanosecond, 0, []*Result{narrow}, false},
+		{10, time.Hour, 0, []*Result{narrow, narrow}, true},
+		{10, time.Hour, 0, []*Result{narrow, wide}, false},
+		{10, time.Hour, 0, []*Result{few}, false},
+		{10, time.Hour, 2 * time.Hour, []*Result{wide}, true},
+		{10, time.Nanosecond, 0, []*Result{wide}, true},
+		{TrialsMax, time.Hour, 0, []*Result{wide}, true},
+	} {
+		r := &runner{c: Config{Trials: 10, Budget: c.budget, Width: DefaultWidth}, start: time.Now().Add(-time.Second)}
+		cell := &comparison{rounds: c.rounds}
+		for _, res := range c.results {
+			cell.entrants = append(cell.entrants, entrant{result: res})
+		}
+		if got := r.enough(cell, c.next); got != c.want {
+			t.Errorf("%+v: enough is %t", c, got)
+		}
+	}
+}
+
 // TestFreshTrial does one in this process, and refuses what is wrong.
 func TestFreshTrial(t *testing.T) {
 	p, _ := FindProfile("first-pass")
