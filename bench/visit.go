@@ -14,9 +14,8 @@ const (
 	// visitsMin is in how many visits at least a cell gets the trials that it is promised.
 	// It is one for each round, unless making the workload takes longer than the round.
 	// What a machine does to a program lasts for seconds, so trials that follow each other
-	// at once are alike, and unlike those of another run: of runs with all ten in a row,
-	// every second differed from the next (Mann-Whitney, 5 %); of those with ten visits,
-	// none.
+	// at once are alike, and unlike those of another run: with all ten in a row, a third to
+	// a half of runs differ from the next of the same target (Mann-Whitney, 5 %).
 	visitsMin = 5
 
 	// Warm-ups go on until no target gets faster by more than the share settled from one
