@@ -7,7 +7,7 @@ import (
 )
 
 // NewProgress returns a printer of progress: on a terminal one line that is
-// drawn over, otherwise a line for each cell, and for each further visit to all of them. It prints between trials only.
+// drawn over, otherwise a line for each cell, and then one every ten seconds. It prints between trials only.
 // Call the second function before anything else is printed.
 func NewProgress(w io.Writer, terminal bool) (tell func(Progress), done func()) {
 	if terminal {
@@ -17,16 +17,20 @@ func NewProgress(w io.Writer, terminal bool) (tell func(Progress), done func()) 
 		}
 		return tell, func() { fmt.Fprint(w, erase) }
 	}
-	visit := 1
+	const often = 10 * time.Second
+	told := time.Duration(0)
 	tell = func(p Progress) {
 		switch {
 		case !p.MakingWorkload:
+			return
 		case p.Visit == 1:
 			fmt.Fprintf(w, "%s\n", p.where())
-		case p.Visit > visit:
-			visit = p.Visit
-			fmt.Fprintf(w, "visit %d: %s\n", visit, p.times())
+		case p.Elapsed-told >= often:
+			fmt.Fprintf(w, "%s, visit %d: %s\n", p.where(), p.Visit, p.times())
+		default:
+			return
 		}
+		told = p.Elapsed
 	}
 	return tell, func() {}
 }

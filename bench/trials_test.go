@@ -189,6 +189,27 @@ func TestEnough(t *testing.T) {
 	}
 }
 
+// TestProgressInAPipe has a line for each cell, and then one from time to time.
+func TestProgressInAPipe(t *testing.T) {
+	var out strings.Builder
+	tell, done := NewProgress(&out, false)
+	for _, p := range []Progress{
+		{Visit: 1, MakingWorkload: true},
+		{Visit: 1, Target: "index"},
+		{Visit: 2, MakingWorkload: true, Elapsed: 9 * time.Second, Left: time.Minute},
+		{Visit: 3, MakingWorkload: true, Elapsed: 12 * time.Second, Left: time.Minute},
+		{Visit: 4, MakingWorkload: true, Elapsed: 14 * time.Second, Left: time.Minute},
+	} {
+		p.Cell, p.Cells, p.Profile, p.Objects, p.Threads = 1, 1, "grow", 1000, 2
+		tell(p)
+	}
+	done()
+	const where = "[1/1] grow, 1,000 objects, 2 threads"
+	if want := where + "\n" + where + ", visit 3: 12s, about 1m0s left\n"; out.String() != want {
+		t.Errorf("printed\n%swant\n%s", out.String(), want)
+	}
+}
+
 // TestFreshTrial does one in this process, and refuses what is wrong.
 func TestFreshTrial(t *testing.T) {
 	p, _ := FindProfile("first-pass")
