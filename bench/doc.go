@@ -124,8 +124,9 @@
 //
 // Trials of two runs differ by more than those of one: other programs, and the memory a
 // table happens to get, change within seconds to minutes. Spreading trials over the run is
-// what makes intervals cover that. A run that is over within seconds cannot; compare runs
-// of a minute or more, and ratios to a reference that both have rather than times.
+// what makes intervals cover that, but many trials within seconds are not as many
+// independent ones. Compare runs of a minute or more, ratios to a reference that both have
+// rather than times, and medians of some ten parts of a run rather than single trials.
 //
 // # Memory
 //
