@@ -190,7 +190,7 @@ func (o *openHandles) close() {
 
 // count does the workload on one counter. Watching its deaths slows it down.
 func (w *Workload) count(ctx context.Context, spec target.Spec, size, watch bool) (o Outcome, err error) {
-	before := liveHeap()
+	before := w.footprint()
 	arena := region.NewArena(nil)
 	defer arena.Close()
 	config := refcount.Config{Arena: arena}
@@ -212,7 +212,7 @@ func (w *Workload) count(ctx context.Context, spec target.Spec, size, watch bool
 	for i := range w.phases {
 		ph := &w.phases[i]
 		if size && (ph.Op == Close || ph.Op == Verdict) {
-			o.measure(t.counter, before)
+			w.measure(&o, t.counter, before)
 			size = false
 		}
 		elapsed, err := t.phase(ctx, ph)

@@ -56,7 +56,7 @@ func TestEveryStrategyPasses(t *testing.T) {
 						continue
 					}
 					name := fmt.Sprintf("strategy=%s/profile=%s/threads=%d/objects=%d", s.Name(), profile, threads, objects)
-					if err := w.WarmUp(t.Context(), spec, 1, 1); err != nil {
+					if _, err := w.WarmUp(t.Context(), spec, 1, 1); err != nil {
 						t.Errorf("%s, warm-up: %v", name, err)
 					}
 					o, err := w.Trial(t.Context(), spec, 1, 1)
@@ -209,7 +209,7 @@ func TestCountingVerificationCatches(t *testing.T) {
 			for _, threads := range []int{1, 2, 8} {
 				name := fmt.Sprintf("fault=%s/profile=%s/threads=%d", strings.ReplaceAll(string(c.fault), " ", "-"), profile, threads)
 				t.Run(name, func(t *testing.T) {
-					err := countingWorkload(t, profile, 1000, threads).WarmUp(t.Context(), counterWith(faultyCounting{c.fault}), 1, 1)
+					_, err := countingWorkload(t, profile, 1000, threads).WarmUp(t.Context(), counterWith(faultyCounting{c.fault}), 1, 1)
 					if err == nil {
 						t.Fatal("verification did not notice")
 					}

@@ -54,11 +54,12 @@ func profileFile(folder string, res *Result) string {
 
 // profiles gives each target of a cell trials under a profiler of processor time and, if
 // there is somebody to wait for, one under those of waiting. They are no part of ns/op.
-func (r *runner) profiles(ctx context.Context, w *Workload, entrants []entrant, seed uint64) error {
+func (r *runner) profiles(ctx context.Context, c *comparison) error {
+	w, seed := c.workload, c.rng.Uint64()
 	r.at.Latency, r.at.Profiling = false, true
-	for i := range entrants {
-		e := &entrants[i]
-		if e.result.Error != "" {
+	for i := range c.entrants {
+		e := &c.entrants[i]
+		if e.result.Error != "" || e.result.CPU != nil {
 			continue
 		}
 		r.at.Target = e.spec.Name

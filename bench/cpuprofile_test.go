@@ -149,7 +149,7 @@ func TestProfilingInterrupted(t *testing.T) {
 	defer cancel()
 	o := bench.RunOptions{
 		Profiles: []string{"grow"}, Targets: []string{"index"}, Objects: []string{"100k"}, Threads: []string{"2"}, Trials: 1,
-		ProfileDir: t.TempDir(), ProfileTime: time.Minute,
+		Out: t.TempDir(), CPUProfile: true, ProfileTime: time.Minute,
 	}
 	report, err := o.Run(ctx, func(p bench.Progress) {
 		if p.Profiling {
@@ -171,7 +171,7 @@ func TestProfilingIsAlone(t *testing.T) {
 	}
 	defer pprof.StopCPUProfile()
 	o := bench.RunOptions{Profiles: []string{"grow"}, Targets: []string{"index"}, Objects: []string{"100"}, Threads: []string{"1"}, Trials: 1,
-		ProfileDir: t.TempDir(), ProfileTime: time.Second}
+		Out: t.TempDir(), CPUProfile: true, ProfileTime: time.Second}
 	if _, err := o.Run(context.Background(), nil); err == nil || !strings.Contains(err.Error(), "profiling index: ") {
 		t.Errorf("says %v", err)
 	}

@@ -26,14 +26,25 @@
 //	                          ^                                |
 //	                          +--- next target, random order --+
 //
-// [Run] goes through the cells (profile, objects, threads) one by one. In a
-// cell it makes the workload, then does rounds; in each round every target has
-// one trial, in an order that the seed shuffles anew. The first round warms up:
-// it is not counted, so it verifies more. A trial collects garbage, makes the
-// table, does the phases, closes it; the harness times the phases that the
-// profile says are timed. What is excluded: making the workload, making and closing the table,
-// the phases that prepare, opening the workers, verification. What is
-// included: closing the workers, since that makes visible what they kept back.
+// [Run] visits the cells (profile, objects, threads) in turns. On each visit it makes the
+// workload, always the same for a cell, and does a round: every target has one trial, in an
+// order that the seed shuffles anew. So the trials of a target are spread over the run.
+// Where making the workload takes longer than a round, a visit has more of them.
+//
+// The first visit begins with rounds of warm-up, two to five: until no target is more than
+// 5 % faster than it was before. They are not counted; the very first verifies more. A
+// target that still gets faster after the last is marked as unsteady, as is one whose
+// counted trials rise or fall (Kendall's test, 1 %).
+//
+// A trial collects garbage, makes the table, does the phases, closes it; the harness times
+// the phases that the profile says are timed. What is excluded: making the workload, making
+// and closing the table, the phases that prepare, opening the workers, pinning threads to
+// processors, verification. What is included: closing the workers, since that makes visible
+// what they kept back.
+//
+// The harness takes part of each operation: the handing over of blocks, and the loop that
+// reads an address and writes an objref. Each run measures it and prints it; it is below
+// 1 ns.
 //
 // # Counting
 //
@@ -76,14 +87,24 @@
 // # Latencies
 //
 // A run that was asked for them gives each target of a cell one more trial, on one table,
-// in which every call of the timed phases is timed. A call is one operation. For targets
+// in which calls of the timed phases are timed. A call is one operation. For targets
 // that take a block as a whole ([target.Spec]) it is a block, and in count-10k-tasks what
 // one task does. What the table does as a whole, as in audit or drop-all, is not among
-// them. The threads read the clock once between two calls, and each keeps a histogram
-// (HDR, 1 ns to 10 s, three digits; 200 KiB a thread, made and touched beforehand), which
-// are merged.
+// them. Each thread keeps a histogram (HDR, 1 ns to 10 s, three digits; 200 KiB a thread,
+// made and touched beforehand), and these are merged.
 //
-// A reading costs more than a fast operation. Reports say what it costs, and have a
+// A reading of the clock costs more than a fast operation, so of single operations one in
+// 64 is timed, at random distances, and those between are done in blocks. That shows what
+// calls usually take. What is rare, as the pause of a table that grows, is seen for
+// certain only if all are timed: then the threads read the clock once between two calls.
+//
+// These loops are closed: a thread begins a call when the one before has ended, so a pause
+// is one slow call, however many would have come meanwhile. With a rate the loop is open:
+// calls begin at times of a Poisson process, and their times are from then, waiting
+// included. All are timed that are to begin within 5 s, however late they are; the rest of
+// the operations is done at once, and verified with the others.
+//
+// Reports say what a reading of the clock costs, and have a
 // control: as many calls on as many threads that do nothing. It shows what the machine
 // does to a thread, as when another takes its processor. That comes with time, and the
 // control takes less of it than a table does, so a pause is the table's if it is there
@@ -105,7 +126,19 @@
 // The figure is the median of the trials, with a 95 % interval of the median
 // that assumes nothing of the distribution (golang.org/x/perf/benchmath). That
 // takes 6 trials; with fewer, the interval is the smallest and the largest
-// value and says so.
+// value and says so. With a budget of time, rounds are added until every target's interval
+// is narrow enough.
+//
+// Targets are compared by round: the ratio to the reference in each, the median of the
+// ratios, its interval, and a sign test. What lasts for a round is in both times. Outliers
+// (Tukey: 1.5 times the distance of the quartiles beyond them) are reported, and count like
+// all others.
+//
+// Trials of two runs differ by more than those of one: other programs, and the memory a
+// table happens to get, change within seconds to minutes. Spreading trials over the run is
+// what makes intervals cover that, but many trials within seconds are not as many
+// independent ones. Compare runs of a minute or more, ratios to a reference that both have
+// rather than times, and medians of some ten parts of a run rather than single trials.
 //
 // # Memory
 //
@@ -113,6 +146,11 @@
 // ([target.Target.Bytes]), divided by the objects in it. For the others it is
 // the growth of the live Go heap from before the table was made to after the
 // timed part, garbage collected both times. Results say which it is.
+//
+// rss_bytes_per_object is by how much the resident memory of a process grows that does
+// nothing but this one trial ([FreshTrial]), garbage given back to the system before and
+// after. It has what accounts leave out: pages that are used in part, what was freed and
+// not given back, the runtime's own. It is not measured below 10,000 objects.
 //
 // # Limits
 //
@@ -146,5 +184,5 @@
 // # Prior art
 //
 // fio and YCSB for profiles, google/benchmark for interleaved trials,
-// golang.org/x/perf for the statistics.
+// golang.org/x/perf for the statistics, wrk2 for open loops.
 package bench

@@ -8,6 +8,7 @@ import (
 	"regexp"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/objhash/objhash/bench"
 	"github.com/objhash/objhash/bench/target"
@@ -45,13 +46,13 @@ func TestLatencyCountsCalls(t *testing.T) {
 		if c.calls < 0 {
 			c.calls = int64(w.Ops())
 		}
-		l, err := w.Latency(t.Context(), find(t, c.target), 1)
+		l, err := w.Latency(t.Context(), find(t, c.target), 1, bench.Sampling{})
 		if err != nil {
 			t.Errorf("%s, %s, %d threads: %v", c.profile, c.target, c.threads, err)
 			continue
 		}
 		checkLatency(t, c.profile+", "+c.target, l, c.ops, c.calls)
-		l, err = w.Nothing(t.Context(), c.ops)
+		l, err = w.Nothing(t.Context(), c.ops, bench.Sampling{})
 		if err != nil {
 			t.Error(err)
 		}
@@ -82,7 +83,7 @@ func TestLatencyOfCounting(t *testing.T) {
 		ops     int
 	}{{"count-zipf", 1}, {"count-drop", 1}, {"count-10k-tasks", 32}, {"count-verdict", 0}} {
 		w := countingWorkload(t, c.profile, 300, 1)
-		l, err := w.Latency(t.Context(), plain, 1)
+		l, err := w.Latency(t.Context(), plain, 1, bench.Sampling{})
 		if err != nil {
 			t.Fatalf("%s: %v", c.profile, err)
 		}
@@ -98,7 +99,7 @@ func TestLatencyOfCounting(t *testing.T) {
 // longest does.
 func TestLatencyShowsASlowOperation(t *testing.T) {
 	for _, threads := range []int{1, 2} {
-		l, err := workload(t, "first-pass", 2000, threads).Latency(t.Context(), faultSlow.spec(), 1)
+		l, err := workload(t, "first-pass", 2000, threads).Latency(t.Context(), faultSlow.spec(), 1, bench.Sampling{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -110,7 +111,7 @@ func TestLatencyShowsASlowOperation(t *testing.T) {
 
 func latencyRun(t *testing.T) bench.Config {
 	c := small(t, []string{"first-pass", "drop-all"}, []string{"mutex-map", "index-batch", "objhash"})
-	c.Latency = true
+	c.Latency, c.LatencyEvery = true, 1
 	return c
 }
 
@@ -237,9 +238,10 @@ func TestLatencyInterrupted(t *testing.T) {
 func TestLatencyOfAFaultyTarget(t *testing.T) {
 	c := small(t, []string{"first-pass"}, []string{"mutex-map"})
 	c.Latency, c.Objects = true, []int{1000}
-	made := 0
+	latency, made := false, 0
+	c.Progress = func(p bench.Progress) { latency = p.Latency }
 	c.Targets = append(c.Targets, target.Spec{Name: "late", New: func(o target.Options) (target.Target, error) {
-		if made++; made > 3*16 {
+		if made++; latency {
 			return faultZeroRef.spec().New(o)
 		}
 		return faultNone.spec().New(o)
@@ -251,5 +253,89 @@ func TestLatencyOfAFaultyTarget(t *testing.T) {
 	failed := r.Failed()
 	if len(failed) != 1 || failed[0].Target != "late" || failed[0].Latency != nil || failed[0].NsPerOp != nil {
 		t.Errorf("made %d, failed %+v", made, failed)
+	}
+}
+
+// TestLatencySample times about one call in so many, and shows the usual as timing all
+// does.
+func TestLatencySample(t *testing.T) {
+	w := workload(t, "lookup-hit", 2000, 2)
+	l, err := w.Latency(t.Context(), find(t, "index"), 1, bench.Sampling{Every: 50, Seed: 7})
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := int64(w.Ops() / 50)
+	if l.Calls < want*9/10 || l.Calls > want*11/10 || l.SampledEvery != 50 || l.Corrected {
+		t.Errorf("%d calls of %d operations were timed; want about %d: %+v", l.Calls, w.Ops(), want, l)
+	}
+	if h := l.Histogram(); h.TotalCount() != l.Calls || h.ValueAtPercentile(50) != l.P50 {
+		t.Errorf("the histogram has %d calls", h.TotalCount())
+	}
+	// Calls that are longer than the clock takes are all timed.
+	l, err = w.Latency(t.Context(), find(t, "index-batch"), 1, bench.Sampling{Every: 50, Seed: 7})
+	if err != nil || l.SampledEvery != 1 || l.Calls < int64(w.Ops()/bench.BlockOps) {
+		t.Errorf("blocks: %+v, %v", l, err)
+	}
+}
+
+// TestOpenLoop has a pause in all the calls that were to begin in it, where a closed loop has
+// it in one.
+func TestOpenLoop(t *testing.T) {
+	const ops, rate = 2000, 100_000 // slow is the time of 500 calls
+	w := workload(t, "first-pass", ops, 1)
+	closed, err := w.Latency(t.Context(), faultSlow.spec(), 1, bench.Sampling{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	open, err := w.Latency(t.Context(), faultSlow.spec(), 1, bench.Sampling{RatePerS: rate, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	late := func(l bench.Latency) (n int64) {
+		for _, bar := range l.Histogram().Distribution() {
+			if bar.From > slow.Nanoseconds()/5 {
+				n += bar.Count
+			}
+		}
+		return n
+	}
+	if late(open) < 200 || late(closed) > 100 {
+		t.Errorf("late were %d calls of the open loop, and %d of the closed one", late(open), late(closed))
+	}
+	if open.Calls != ops || !open.Corrected || open.RatePerS != rate || open.SampledEvery != 1 || open.ServedPerS <= 0 ||
+		open.Max < slow.Nanoseconds() || open.Elapsed < (ops/2*time.Second/rate).Nanoseconds() {
+		t.Errorf("open loop: %+v", open)
+	}
+	if closed.Corrected || closed.RatePerS != 0 {
+		t.Errorf("closed loop: %+v", closed)
+	}
+}
+
+// TestOpenLoopIsBounded does the rest of the operations at once, and verifies them too.
+func TestOpenLoopIsBounded(t *testing.T) {
+	if testing.Short() {
+		t.Skip("it takes the 5 s of an open loop")
+	}
+	w := workload(t, "first-pass", 2000, 2)
+	l, err := w.Latency(t.Context(), find(t, "index"), 1, bench.Sampling{RatePerS: 100, Seed: 3})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if l.Calls < 300 || l.Calls > 700 || l.Elapsed > (10*time.Second).Nanoseconds() {
+		t.Errorf("5 s at 100 per second: %+v", l)
+	}
+	if _, err := w.Latency(t.Context(), faultLoses.spec(), 1, bench.Sampling{RatePerS: 100, Seed: 3}); err == nil {
+		t.Error("what is done after the open loop is not verified")
+	}
+}
+
+// TestOpenLoopInterrupted stops while it waits for the next call.
+func TestOpenLoopInterrupted(t *testing.T) {
+	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
+	defer cancel()
+	start := time.Now()
+	_, err := workload(t, "first-pass", 2000, 1).Latency(ctx, find(t, "index"), 1, bench.Sampling{RatePerS: 1, Seed: 3})
+	if err == nil || time.Since(start) > 4*time.Second {
+		t.Errorf("%v after %s", err, time.Since(start))
 	}
 }

@@ -33,10 +33,29 @@ func (p *printer) latencies(r *Report, cell []*Result) {
 			t.AppendRow(c.Latency.row(controlName))
 		}
 	}
-	p.printf("latency: %s, %s, %s, one trial with every call timed\n%s\n",
-		head.Profile, plural(head.Objects, "object"), plural(head.Threads, "thread"), t.Render())
-	p.printf("  a reading of the clock takes %s, and every call has one in it; %s is the same calls without work: what the machine does to a thread, more of it in a longer time\n",
+	p.printf("latency: %s, %s, %s, one trial with %s\n%s\n",
+		head.Profile, plural(head.Objects, "object"), plural(head.Threads, "thread"), timed(cell), t.Render())
+	p.printf("  a reading of the clock takes %s, and every time has one in it; %s is the same calls without work: what the machine does to a thread, more of it in a longer time\n",
 		nanoseconds(int64(r.ClockNs+0.5)), controlName)
+}
+
+// timed says which calls of a cell were timed.
+func timed(cell []*Result) string {
+	every := 1
+	for _, res := range cell {
+		l := res.Latency
+		switch {
+		case l == nil:
+		case l.Corrected:
+			return grouped(int64(l.RatePerS)) + " operations per second to begin, times from when each was to"
+		default:
+			every = max(every, l.SampledEvery)
+		}
+	}
+	if every > 1 {
+		return fmt.Sprintf("one in %d single operations, and all longer calls, timed", every)
+	}
+	return "every call timed"
 }
 
 func (l *Latency) row(name string) table.Row {

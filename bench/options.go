@@ -40,9 +40,16 @@ type RunOptions struct {
 
 	Against string // see Config
 
-	TrialLimit time.Duration // see Config
-	Latency    bool          // see Config
-	Command    string        // see Config
+	// See Config for these.
+	TrialLimit   time.Duration
+	Budget       time.Duration
+	Width        float64
+	Pin          bool
+	Latency      bool
+	LatencyEvery int
+	RatePerS     float64 // above 0: latencies are asked for, too
+	Command      string
+	Fresh        func(context.Context, FreshTrial) (FreshOutcome, error)
 
 	// CPUProfile asks for profiles in the folder of the run, see Config. ProfileTime is that
 	// of each target.
@@ -155,8 +162,9 @@ func (r *Report) failure() error {
 
 func (o RunOptions) config() (c Config, err error) {
 	c = Config{
-		Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Latency: o.Latency,
-		Command: o.Command, Options: o.Flags,
+		Against: o.Against, Trials: o.Trials, Seed: o.Seed, TrialLimit: o.TrialLimit, Budget: o.Budget, Width: o.Width,
+		Pin: o.Pin, Latency: o.Latency || o.RatePerS > 0, LatencyEvery: o.LatencyEvery, RatePerS: o.RatePerS,
+		Command: o.Command, Options: o.Flags, Fresh: o.Fresh, TracePath: o.Trace,
 	}
 	if len(o.Profiles) == 0 {
 		o.Profiles = DefaultProfiles()
@@ -186,7 +194,7 @@ func (o RunOptions) config() (c Config, err error) {
 		return c, err
 	}
 	for _, cell := range c.plan() {
-		if o.Latency && cell.threads > LatencyThreadsMax {
+		if c.timesCalls(&cell.profile) && cell.threads > LatencyThreadsMax {
 			return c, fmt.Errorf("%w: latencies of %s; want at most %d", ErrChoice, plural(cell.threads, "thread"), LatencyThreadsMax)
 		}
 	}
@@ -203,6 +211,9 @@ func (o RunOptions) config() (c Config, err error) {
 		if c.ProfileTime <= 0 {
 			return c, fmt.Errorf("%w: %s to profile each target for; want more than 0", ErrChoice, o.ProfileTime)
 		}
+	}
+	if err = o.measuring(); err != nil {
+		return c, err
 	}
 	return c, o.loadTrace(&c)
 }
@@ -228,6 +239,24 @@ func (o RunOptions) own(c *Config) error {
 		}
 	}
 	return nil
+}
+
+// measuring says what is wrong with how it is to be measured.
+func (o RunOptions) measuring() error {
+	switch {
+	case o.Budget < 0:
+		return fmt.Errorf("%w: a budget of %s; want 0 or more", ErrChoice, o.Budget)
+	case !(o.Width >= 0 && o.Width < 1):
+		return fmt.Errorf("%w: intervals of width %g; want a part of the median, like %g", ErrChoice, o.Width, DefaultWidth)
+	case o.LatencyEvery < 0:
+		return fmt.Errorf("%w: one of %d calls timed; want 1 or more", ErrChoice, o.LatencyEvery)
+	case !(o.RatePerS >= 0 && o.RatePerS <= RateMax):
+		return fmt.Errorf("%w: a rate of %g operations per second; want 0 to %g", ErrChoice, o.RatePerS, RateMax)
+	case !o.Pin:
+		return nil
+	}
+	_, err := allowedCPUs()
+	return err
 }
 
 func (o RunOptions) strategies(targets []target.Spec) ([]refcount.Strategy, error) {

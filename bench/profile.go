@@ -178,15 +178,16 @@ type Threshold struct {
 type Figure string
 
 const (
-	NsPerOp        Figure = "ns_per_op"
-	BytesPerObject Figure = "bytes_per_object"
-	P50Ns          Figure = "p50_ns" // percentiles are those of calls, see Latencies
-	P90Ns          Figure = "p90_ns"
-	P99Ns          Figure = "p99_ns"
-	P999Ns         Figure = "p99.9_ns"
-	P9999Ns        Figure = "p99.99_ns"
-	MaxNs          Figure = "max_ns"
-	TimesFaster    Figure = "times_faster" // than Against
+	NsPerOp           Figure = "ns_per_op"
+	BytesPerObject    Figure = "bytes_per_object"
+	RSSBytesPerObject Figure = "rss_bytes_per_object"
+	P50Ns             Figure = "p50_ns" // percentiles are those of calls, see Latencies
+	P90Ns             Figure = "p90_ns"
+	P99Ns             Figure = "p99_ns"
+	P999Ns            Figure = "p99.9_ns"
+	P9999Ns           Figure = "p99.99_ns"
+	MaxNs             Figure = "max_ns"
+	TimesFaster       Figure = "times_faster" // than Against
 )
 
 // recorded says whether the profile replays a trace.

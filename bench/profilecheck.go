@@ -218,7 +218,7 @@ func (c *profileCheck) threads(threads []int) {
 }
 
 func (c *profileCheck) thresholds(p *Profile) {
-	figures := []Figure{NsPerOp, BytesPerObject, P50Ns, P90Ns, P99Ns, P999Ns, P9999Ns, MaxNs, TimesFaster}
+	figures := []Figure{NsPerOp, BytesPerObject, RSSBytesPerObject, P50Ns, P90Ns, P99Ns, P999Ns, P9999Ns, MaxNs, TimesFaster}
 	for i, d := range c.doc.Thresholds {
 		at := fmt.Sprintf("threshold[%d]", i)
 		t := Threshold{

@@ -172,7 +172,7 @@ func TestMistakesInProfiles(t *testing.T) {
 			`11:1: threshold[0].target: unknown target "objhsh"; did you mean "objhash"? (there are: `},
 		{sound + "[[threshold]]\ntarget = \"counter\"\nwhat = \"ns_per_op\"\nmax = 5\n", `11:1: threshold[0].target: "counter" stands for several; name one, like counter/atomic`},
 		{sound + "[[threshold]]\ntarget = \"index\"\nwhat = \"ns\"\nmax = 5\n",
-			`12:1: threshold[0].what: unknown figure "ns"; there are: ns_per_op, bytes_per_object, p50_ns, p90_ns, p99_ns, p99.9_ns, p99.99_ns, max_ns, times_faster`},
+			`12:1: threshold[0].what: unknown figure "ns"; there are: ns_per_op, bytes_per_object, rss_bytes_per_object, p50_ns, p90_ns, p99_ns, p99.9_ns, p99.99_ns, max_ns, times_faster`},
 		{sound + "[[threshold]]\ntarget = \"index\"\nwhat = \"max_ns\"\n", "10:3: threshold[0]: it has no limit; give it a min or a max"},
 		{sound + "[[threshold]]\ntarget = \"index\"\nwhat = \"max_ns\"\nmin = 2\nmax = 1\n", "13:1: threshold[0].min: 2 is above max, 1"},
 		{sound + "[[threshold]]\ntarget = \"index\"\nwhat = \"max_ns\"\nmax = nan\n", "13:1: threshold[0].max: NaN; want a number from 0 on"},

@@ -51,6 +51,12 @@ type Report struct {
 	// Thresholds are those of the profiles, checked when all was measured.
 	Thresholds []ThresholdResult `json:"thresholds,omitempty"`
 
+	// HarnessNs is what the harness itself adds to each operation, at least.
+	HarnessNs float64 `json:"harness_ns_per_op,omitempty"`
+
+	// Pairs compare each target with the one that its cell is compared with.
+	Pairs []Pair `json:"pairs,omitempty"`
+
 	Warnings []string `json:"warnings,omitempty"`
 
 	// Incomplete says that the run was interrupted: some results are missing
@@ -89,7 +95,19 @@ type Result struct {
 	BytesSource string    `json:"bytes_source,omitempty"` // BytesOwn or BytesHeap
 	SamplesNs   []float64 `json:"samples_ns,omitempty"`   // ns/op of each trial, in order
 
-	SamplesBytes []float64 `json:"samples_bytes,omitempty"` // per object, of each trial
+	// What there is of each trial beside its time, by the same index. Outliers are
+	// indices of trials that lie apart; they count like all others.
+	SamplesBytes  []float64 `json:"samples_bytes,omitempty"` // per object
+	StealPercents []float64 `json:"trial_steal_percent,omitempty"`
+	Outliers      []int     `json:"outliers,omitempty"`
+
+	// Unsteady says that trials still got faster when the warm-up had to end, or rose or
+	// fell from the first to the last.
+	Unsteady bool `json:"unsteady,omitempty"`
+
+	// RSSBytesPerObject is by how much the resident memory of a fresh process grew for
+	// the table, garbage given back to the system before and after; nil: not measured.
+	RSSBytesPerObject *float64 `json:"rss_bytes_per_object,omitempty"`
 
 	// Latency is from a trial of its own; nil: calls were not timed.
 	Latency *Latency `json:"latency,omitempty"`
@@ -161,11 +179,13 @@ func writeJSON(w io.Writer, report any) error {
 }
 
 // add records a trial that was right.
-func (res *Result) add(o Outcome) {
+func (res *Result) add(o Outcome, stealPercent float64) {
 	res.Trials++
 	res.SamplesNs = append(res.SamplesNs, float64(o.Elapsed.Nanoseconds())/float64(res.Ops))
+	res.StealPercents = append(res.StealPercents, stealPercent)
 	ns, how := summarize(res.SamplesNs)
 	res.NsPerOp, res.Interval = &ns, how
+	res.Outliers = outliers(res.SamplesNs)
 	res.BytesSource = BytesHeap
 	if o.Exact {
 		res.BytesSource = BytesOwn
@@ -182,6 +202,7 @@ func (res *Result) fail(err error) {
 	res.Verified = false
 	res.NsPerOp, res.BytesPerObject = nil, nil
 	res.Interval, res.BytesSource = "", ""
-	res.SamplesNs, res.SamplesBytes, res.Latency = nil, nil, nil
+	res.SamplesNs, res.SamplesBytes, res.StealPercents, res.Outliers = nil, nil, nil, nil
+	res.Latency, res.RSSBytesPerObject, res.Unsteady = nil, nil, false
 	res.CPU, res.Contention = nil, nil
 }

@@ -85,7 +85,7 @@ func (w *Workload) restart(ctx context.Context, spec target.Spec, seed uint64, s
 			clear(p.ptrs)
 		}
 	}
-	before := liveHeap()
+	before := w.footprint()
 	t, err := spec.NewRestart(w.options(seed), w.image)
 	if err != nil {
 		return o, fmt.Errorf("new: %w", err)
@@ -110,7 +110,7 @@ func (w *Workload) restart(ctx context.Context, spec target.Spec, seed uint64, s
 		}
 	}
 	if size {
-		o.measure(t, before)
+		w.measure(&o, t, before)
 	}
 	if created != w.Distinct {
 		return o, fmt.Errorf("%d objects were created, of %d", created, w.Distinct)

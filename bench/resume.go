@@ -117,11 +117,11 @@ func (r *runner) resumed(c cell, specs []target.Spec) (entrants []entrant, begun
 	return entrants, begun || slices.ContainsFunc(r.report.Skipped, func(s Skipped) bool { return c.is(s.Profile, s.Objects, s.Threads) })
 }
 
-// through says that nothing is left to do for targets that were begun before an
-// interruption.
-func (c *Config) through(entrants []entrant) bool {
+// through says that nothing is left to do for targets of a profile that were begun before
+// an interruption.
+func (r *runner) through(p *Profile, entrants []entrant) bool {
 	return !slices.ContainsFunc(entrants, func(e entrant) bool {
-		return e.result.Trials < c.Trials || c.Latency && e.result.Latency == nil
+		return e.result.Trials < r.c.Trials || r.c.timesCalls(p) && e.result.Latency == nil || r.c.ProfileDir != "" && e.result.CPU == nil
 	})
 }
 

@@ -1,10 +1,10 @@
 package bench
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
-	"math/rand/v2"
 	"runtime"
 	"slices"
 	"time"
@@ -35,8 +35,16 @@ type Config struct {
 
 	Objects []int // empty: each profile's own
 	Threads []int // empty: each profile's own, or those of [Threads]
-	Trials  int   // counted ones; a warm-up round comes before
+	Trials  int   // counted ones, at least; rounds of warm-up come before
 	Seed    uint64
+
+	// Budget is the time for all of the run. While some is left, cells get further
+	// rounds until the interval of every target's median is narrower than Width, which
+	// is a part of the median. 0: Trials rounds and no more.
+	Budget time.Duration
+	Width  float64 // 0: see [DefaultWidth]
+
+	Pin bool // threads to processors, in turns; only on Linux
 
 	Trace     *trace.Trace // for profiles that replay one
 	TraceName string       // as reports call it
@@ -45,8 +53,20 @@ type Config struct {
 	// longer; 0: none is skipped.
 	TrialLimit time.Duration
 
-	// Latency gives each target of a cell one more trial, in which every call is timed.
-	Latency bool
+	// Latency gives each target of a cell one more trial, in which calls are timed: on
+	// average one in LatencyEvery. 0: see [DefaultLatencyEvery].
+	Latency      bool
+	LatencyEvery int
+
+	// RatePerS is how many operations per second all threads together begin in the
+	// trials of Latency, however long they take. 0: what each profile says, or as many as
+	// they can.
+	RatePerS float64
+
+	// Fresh does a trial in a process of its own, for resident memory; nil: that is not
+	// measured.
+	Fresh     func(context.Context, FreshTrial) (FreshOutcome, error)
+	TracePath string // of Trace, for that process; "": the one that is embedded
 
 	// ProfileDir is the folder of the run, for profiles of each target of a cell, from
 	// trials of their own; "": none. Each is of about ProfileTime of the processor, unless
@@ -72,37 +92,39 @@ type Config struct {
 // Progress is where a run is.
 type Progress struct {
 	Cell, Cells    int // from 1
+	Visit          int // of the cell, from 1
 	Profile        string
 	Objects        int
 	Threads        int
-	Round, Rounds  int // from 0: the warm-up
+	WarmUp         bool
+	Round, Rounds  int // from 1; with a budget there may be more than Rounds
 	Target         string
-	MakingWorkload bool // rather than doing a trial
-	Latency        bool // a trial that times every call, after all rounds
-	Profiling      bool // trials under a profiler, after all others
-	Elapsed        time.Duration
+	MakingWorkload bool          // rather than doing a trial
+	Fresh          bool          // a trial in a process of its own
+	Latency        bool          // a trial that times calls
+	Profiling      bool          // trials under a profiler
+	Elapsed, Left  time.Duration // Left is an estimate; 0: there is none
 }
 
 // ErrInterrupted is what Run returns, with the report so far, if its context
 // ended before it was through.
 var ErrInterrupted = errors.New("interrupted")
 
-// warmups is the number of rounds that are done and verified but not counted.
-const warmups = 1
-
 // Run measures. The report is never nil.
 func Run(ctx context.Context, c Config) (*Report, error) {
+	c.Width = cmp.Or(c.Width, DefaultWidth)
+	c.LatencyEvery = cmp.Or(c.LatencyEvery, DefaultLatencyEvery)
 	r := &runner{
 		c:     c,
 		start: time.Now(),
 		watch: machine.NewWatch(),
 		report: &Report{
 			Schema: Schema, Command: c.Command, Options: c.Options, Started: now(), Seed: c.Seed, Against: c.Against, Trace: c.TraceName, Unit: Unit,
-			Env: machine.Read(), Results: []*Result{},
+			Env: machine.Read(), HarnessNs: harnessCost(), Results: []*Result{},
 		},
 	}
 	r.report.Profiles = profileTexts(c.Profiles)
-	if c.Latency {
+	if slices.ContainsFunc(c.Profiles, func(p Profile) bool { return c.timesCalls(&p) }) {
 		r.report.ClockNs = clockCost()
 	}
 	if c.Resume != nil {
@@ -115,7 +137,11 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	err = r.cells(ctx)
 	r.report.Finished = now()
 	r.report.Env.StealPercent = r.watch.StealPercent()
-	r.report.Warnings = append(r.report.Warnings, r.watch.Warnings(r.report.Env.Cores)...)
+	r.report.Warnings = append(r.report.Warnings, r.watch.Warnings(r.report.Env)...)
+	r.report.Warnings = append(r.report.Warnings, r.report.doubts(c)...)
+	if why := c.overBudget(time.Since(r.start)); why != "" {
+		r.report.Warnings = append(r.report.Warnings, why)
+	}
 	if errors.Is(err, errStopped) {
 		r.report.Incomplete = true
 		err = ErrInterrupted
@@ -131,6 +157,7 @@ type runner struct {
 	c      Config
 	start  time.Time
 	watch  *machine.Watch
+	cpus   []int // that threads are pinned to; none: they are not
 	report *Report
 	at     Progress
 }
@@ -217,122 +244,11 @@ func (c *cell) skip(s target.Spec, reason string) Skipped {
 	}
 }
 
-func (r *runner) cells(ctx context.Context) error {
-	cells := r.c.plan()
-	for i, c := range cells {
-		r.at = Progress{
-			Cell: i + 1, Cells: len(cells), Profile: c.profile.Name, Objects: c.objects, Threads: c.threads,
-			Rounds: warmups + r.c.Trials, MakingWorkload: true,
-		}
-		r.tell()
-		if err := r.cell(ctx, c); err != nil {
-			return err
-		}
-	}
-	return nil
-}
-
 func (r *runner) tell() {
 	if r.c.Progress != nil {
 		r.at.Elapsed = time.Since(r.start)
 		r.c.Progress(r.at)
 	}
-}
-
-// entrant is a target in a cell.
-type entrant struct {
-	spec    target.Spec
-	result  *Result
-	skipped bool
-}
-
-func (r *runner) cell(ctx context.Context, c cell) error {
-	specs, _ := r.c.entrants(c)
-	if entrants, begun := r.resumed(c, specs); begun && r.c.through(entrants) {
-		return nil
-	}
-	w, err := NewWorkload(c.profile, Size{Objects: c.objects, Threads: c.threads, Seed: r.c.Seed, Trace: r.c.Trace})
-	if err != nil {
-		return err
-	}
-	if ctx.Err() != nil {
-		return errStopped
-	}
-	c.objects = w.Objects
-	r.at.Objects, r.at.MakingWorkload = w.Objects, false
-	tables := tablesPerTrial(w.Ops())
-	entrants, begun := r.resumed(c, specs)
-	if !begun {
-		specs, skipped := r.c.entrants(c) // now that the objects are known
-		r.report.Skipped = append(r.report.Skipped, skipped...)
-		for _, s := range specs {
-			e := entrant{spec: s, result: &Result{
-				Profile: c.profile.Name, Target: s.Name, Strategy: s.Strategy, Objects: c.objects, Threads: c.threads,
-				Ops: w.Ops() * tables, Distinct: w.Distinct, Tables: tables, NoTable: s.NoTable,
-			}}
-			entrants = append(entrants, e)
-			r.report.Results = append(r.report.Results, e.result)
-		}
-	}
-
-	// Rounds of different cells have different orders and hash seeds.
-	rng := rand.New(rand.NewPCG(r.c.Seed, uint64(r.at.Cell)<<32))
-	for round := range r.at.Rounds {
-		r.at.Round = round
-		trialSeed := rng.Uint64()
-		rng.Shuffle(len(entrants), func(i, j int) { entrants[i], entrants[j] = entrants[j], entrants[i] })
-		for i := range entrants {
-			e := &entrants[i]
-			if round >= warmups && e.result.Trials > round-warmups {
-				continue // it had this one before an interruption
-			}
-			r.at.Target = e.spec.Name
-			r.tell()
-			if err := r.trial(ctx, c, w, e, trialSeed); err != nil {
-				return err
-			}
-		}
-		entrants = slices.DeleteFunc(entrants, func(e entrant) bool { return e.result.Error != "" || e.skipped })
-	}
-	if r.c.Latency {
-		if err := r.latencies(ctx, c, w, entrants, rng.Uint64()); err != nil {
-			return err
-		}
-	}
-	if r.c.ProfileDir != "" {
-		return r.profiles(ctx, w, entrants, rng.Uint64())
-	}
-	return nil
-}
-
-// trial does one trial of the present round and records what came of it.
-func (r *runner) trial(ctx context.Context, c cell, w *Workload, e *entrant, seed uint64) error {
-	limited, cancel := ctx, context.CancelFunc(func() {})
-	if r.at.Round < warmups && e.spec.FixedSize && r.c.TrialLimit > 0 {
-		limited, cancel = context.WithTimeout(ctx, r.c.TrialLimit)
-	}
-	defer cancel()
-	var o Outcome
-	var err error
-	if r.at.Round < warmups {
-		err = w.WarmUp(limited, e.spec, e.result.Tables, seed)
-	} else {
-		o, err = w.Trial(limited, e.spec, e.result.Tables, seed)
-	}
-	switch {
-	case ctx.Err() != nil:
-		return errStopped
-	case limited.Err() != nil:
-		why := fmt.Sprintf("its size is fixed, and a trial with so many objects takes longer than the trial limit of %s", r.c.TrialLimit)
-		r.report.Skipped = append(r.report.Skipped, c.skip(e.spec, why))
-		r.report.Results = slices.DeleteFunc(r.report.Results, func(res *Result) bool { return res == e.result })
-		e.skipped = true
-	case err != nil:
-		e.result.fail(err)
-	case r.at.Round >= warmups:
-		e.result.add(o)
-	}
-	return r.save()
 }
 
 // tablesPerTrial spreads a trial over so many tables that it has enough

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"flag"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -71,9 +72,13 @@ func TestRun(t *testing.T) {
 	c.Threads = []int{1, 2}
 	c.Targets = append(c.Targets, faultExtraFirst.spec())
 	c.Objects = []int{1000}
-	trials := map[string]int{}
+	trials, warmUps := map[string]int{}, map[string]int{}
 	c.Progress = func(p bench.Progress) {
-		if !p.MakingWorkload {
+		switch {
+		case p.MakingWorkload:
+		case p.WarmUp:
+			warmUps[p.Target]++
+		default:
 			trials[p.Target]++
 		}
 	}
@@ -81,12 +86,13 @@ func TestRun(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	// 4 cells of 3 rounds; the baseline has no part in those of 2 threads; the
-	// faulty target none after its first trial.
-	if want := map[string]int{"mutex-map": 12, "xsync4": 12, "baseline": 6, "faulty": 4}; len(trials) != 4 ||
-		trials["mutex-map"] != want["mutex-map"] || trials["xsync4"] != want["xsync4"] ||
-		trials["baseline"] != want["baseline"] || trials["faulty"] != want["faulty"] {
+	// 4 cells of 2 rounds after warm-ups; the baseline has no part in those of 2 threads;
+	// the faulty target none after its first trial.
+	if want := map[string]int{"mutex-map": 8, "xsync4": 8, "baseline": 4}; !maps.Equal(trials, want) {
 		t.Errorf("trials %v, want %v", trials, want)
+	}
+	if warmUps["faulty"] != 4 || warmUps["baseline"] < 2*2 || warmUps["xsync4"] < 4*2 || warmUps["xsync4"] > 4*5 {
+		t.Errorf("warm-ups %v", warmUps)
 	}
 	if len(r.Results) != 14 || len(r.Skipped) != 2 || len(r.Failed()) != 4 || r.Incomplete {
 		t.Errorf("%d results, %d skipped, %d failed; want 14, 2, 4", len(r.Results), len(r.Skipped), len(r.Failed()))
@@ -163,9 +169,8 @@ func TestInterrupted(t *testing.T) {
 	defer cancel()
 	c := small(t, []string{"first-pass", "grow"}, []string{"mutex-map", "xsync4"})
 	c.Trials = 5
-	count := 0
-	c.Progress = func(bench.Progress) {
-		if count++; count == 10 {
+	c.Progress = func(p bench.Progress) {
+		if !p.MakingWorkload && !p.WarmUp && p.Round == 3 {
 			cancel()
 		}
 	}
@@ -179,7 +184,7 @@ func TestInterrupted(t *testing.T) {
 	if !errors.Is(err, bench.ErrInterrupted) {
 		t.Fatalf("error %v, want ErrInterrupted", err)
 	}
-	if !r.Incomplete || len(r.Results) != 2 || r.Results[0].Trials < 2 {
+	if !r.Incomplete || len(r.Results) != 4 || r.Results[0].Trials < 2 {
 		t.Errorf("report of an interrupted run: %+v", r.Results)
 	}
 	var saved bench.Report
@@ -190,7 +195,7 @@ func TestInterrupted(t *testing.T) {
 	if err := json.Unmarshal(b, &saved); err != nil {
 		t.Fatal(err)
 	}
-	if !saved.Incomplete || len(saved.Results) != 2 || saved.Results[0].Trials != r.Results[0].Trials {
+	if !saved.Incomplete || len(saved.Results) != 4 || saved.Results[0].Trials != r.Results[0].Trials {
 		t.Errorf("the file differs from the report: %s", b)
 	}
 }
@@ -227,7 +232,7 @@ func TestTrialLimit(t *testing.T) {
 // TestReportJSON compares a report with the golden file: the format is an
 // interface.
 func TestReportJSON(t *testing.T) {
-	bytesPerObject := 17.5
+	bytesPerObject, resident := 17.5, 20.25
 	r := &bench.Report{
 		Schema: bench.Schema, Command: "crbench run", Seed: 1, Against: "xsync4", Unit: bench.Unit,
 		Env: machine.Env{Go: "go1.26", CPU: "a CPU", Cores: 2, GOMAXPROCS: 2, GOGC: 100, Revision: "unknown"},
@@ -236,8 +241,10 @@ func TestReportJSON(t *testing.T) {
 				Profile: "lookup-hit", Target: "index", Objects: 1000, Threads: 1, Ops: 2000, Trials: 10,
 				NsPerOp: &bench.Interval{Median: 5.5, Low: 5, High: 6}, BytesPerObject: &bytesPerObject, Verified: true,
 				Distinct: 1000, Tables: 1, Interval: bench.Interval95, BytesSource: bench.BytesOwn, SamplesNs: []float64{5, 5.5, 6},
+				SamplesBytes: []float64{17.5, 17.5, 17.5}, StealPercents: []float64{0, 2.5, 0}, Outliers: []int{2}, Unsteady: true,
+				RSSBytesPerObject: &resident,
 				Latency: &bench.Latency{
-					OpsPerCall: 1, Calls: 2000, P50: 51, P90: 52, P99: 60, P999: 800, P9999: 9000, Max: 10_000, Elapsed: 123_456,
+					OpsPerCall: 1, Calls: 2000, SampledEvery: 1, RatePerS: 1e6, ServedPerS: 9.5e5, Corrected: true, P50: 51, P90: 52, P99: 60, P999: 800, P9999: 9000, Max: 10_000, Elapsed: 123_456,
 				},
 			},
 			{
@@ -254,7 +261,11 @@ func TestReportJSON(t *testing.T) {
 				Distinct: 1000, Tables: 1,
 			},
 		},
-		ClockNs: 29.5,
+		ClockNs: 29.5, HarnessNs: 0.5,
+		Pairs: []bench.Pair{{
+			Profile: "lookup-hit", Objects: 1000, Threads: 1, Target: "index", Against: "xsync4",
+			TimesFaster: bench.Interval{Median: 2, Low: 1.5, High: 2.5}, P: 0.002,
+		}},
 		Controls: []bench.Control{
 			{Profile: "lookup-hit", Objects: 1000, Threads: 1, Latency: bench.Latency{OpsPerCall: 1, Calls: 2000, P50: 40, Max: 50}},
 		},

@@ -1,8 +1,11 @@
 package bench
 
 import (
+	"cmp"
+	"math"
 	"slices"
 
+	"github.com/aclements/go-moremath/stats"
 	"golang.org/x/perf/benchmath"
 )
 
@@ -34,4 +37,42 @@ func summarize(samples []float64) (Interval, string) {
 		return Interval{s.Center, slices.Min(samples), slices.Max(samples)}, IntervalMinMax
 	}
 	return Interval{s.Center, s.Lo, s.Hi}, Interval95
+}
+
+// outliers returns the indices of the samples that lie outside of Tukey's fences: by more
+// than 1.5 times the distance of the quartiles beyond one of them.
+func outliers(samples []float64) (indices []int) {
+	if len(samples) < samplesFor95 {
+		return nil
+	}
+	const fence = 1.5
+	s := stats.Sample{Xs: samples}
+	low, high := s.Quantile(0.25), s.Quantile(0.75)
+	reach := fence * (high - low)
+	for i, x := range samples {
+		if x < low-reach || x > high+reach {
+			indices = append(indices, i)
+		}
+	}
+	return indices
+}
+
+// drifts says whether samples rise or fall from first to last: Kendall's test, at a level
+// of 1 %.
+func drifts(samples []float64) bool {
+	const z99 = 2.576
+	n := len(samples)
+	if n < samplesFor95 {
+		return false
+	}
+	s := 0
+	for i, x := range samples {
+		for _, later := range samples[i+1:] {
+			s += cmp.Compare(later, x)
+		}
+	}
+	// Without ties, this is the variance of s, which is about normal from ten samples on
+	// and never rejects by chance below that.
+	variance := float64(n*(n-1)*(2*n+5)) / 18
+	return math.Abs(float64(s))-1 > z99*math.Sqrt(variance)
 }

@@ -33,7 +33,7 @@ func (r *Report) WriteTable(w io.Writer) error {
 	cells, elsewhere := r.cells(), r.Skipped
 	for _, cell := range cells {
 		reference, note := r.reference(cell)
-		p.cell(cell, reference)
+		p.cell(r, cell, reference)
 		p.printf("%s", note)
 		elsewhere = p.skipped(elsewhere, cell[0])
 		p.attribution(cell)
@@ -65,8 +65,11 @@ func (p *printer) footer(r *Report, results []*Result) {
 	if some(func(res *Result) bool { return res.Profile == verdictProfile && res.Threads > 1 }) {
 		p.printf("\n%s is timed on one thread, however many counted the users\n", verdictProfile)
 	}
+	if r.HarnessNs > 0 {
+		p.printf("\nof each operation, %.2f ns are the harness's: the loop, reading the address, writing the objref\n", r.HarnessNs)
+	}
 	for _, warning := range r.Warnings {
-		p.printf("\nnoisy machine: %s\n", warning)
+		p.printf("\nwarning: %s\n", warning)
 	}
 	if r.Incomplete {
 		p.printf("\ninterrupted: some results are missing or have fewer trials than asked for\n")
@@ -133,7 +136,7 @@ func (p *printer) printf(format string, args ...any) {
 	}
 }
 
-func (p *printer) cell(cell []*Result, reference *Result) {
+func (p *printer) cell(r *Report, cell []*Result, reference *Result) {
 	head := cell[0]
 	trials := 0
 	for _, res := range cell {
@@ -153,15 +156,20 @@ func (p *printer) cell(cell []*Result, reference *Result) {
 	p.printf("\n%s: %s, %s, %s%s x %s\n", head.Profile, objects,
 		plural(head.Threads, "thread"), plural(head.Ops/tables, "operation"), each, plural(trials, "trial"))
 
+	resident := slices.ContainsFunc(cell, func(res *Result) bool { return res.RSSBytesPerObject != nil })
 	header := table.Row{"target", "ns/op", "interval", "Mops/s", "bytes/object"}
+	if resident {
+		header = append(header, "resident")
+	}
 	if reference != nil {
 		header = append(header, "x "+reference.Target)
 	}
 	t := newTable(append(header, "verified"))
 	for _, res := range slices.SortedStableFunc(slices.Values(cell), fastestFirst) {
-		t.AppendRow(res.row(reference))
+		t.AppendRow(res.row(r, reference, resident))
 	}
 	p.printf("%s\n", t.Render())
+	p.outliers(cell)
 	for _, res := range cell {
 		if res.Error != "" {
 			p.printf("  failed: %s: %s\n", res.Target, res.Error)
@@ -185,7 +193,25 @@ func boolInt(b bool) int {
 	return 0
 }
 
-func (res *Result) row(reference *Result) table.Row {
+// outliers lists the trials that lie apart, from 1.
+func (p *printer) outliers(cell []*Result) {
+	var all []string
+	for _, res := range cell {
+		if len(res.Outliers) == 0 {
+			continue
+		}
+		numbers := make([]string, len(res.Outliers))
+		for i, index := range res.Outliers {
+			numbers[i] = strconv.Itoa(index + 1)
+		}
+		all = append(all, res.Target+" "+strings.Join(numbers, ", "))
+	}
+	if len(all) > 0 {
+		p.printf("  outliers, which count like all trials: %s\n", strings.Join(all, "; "))
+	}
+}
+
+func (res *Result) row(r *Report, reference *Result, resident bool) table.Row {
 	row := table.Row{res.Target, "-", "-", "-", "-"}
 	if ns := res.NsPerOp; ns != nil {
 		row[1] = digits(ns.Median)
@@ -195,12 +221,14 @@ func (res *Result) row(reference *Result) table.Row {
 	if b := res.BytesPerObject; b != nil {
 		row[4] = fmt.Sprintf("%.1f", *b)
 	}
-	if reference != nil {
-		ratio := "-"
-		if res.NsPerOp != nil {
-			ratio = digits(reference.NsPerOp.Median / res.NsPerOp.Median)
+	if resident {
+		row = append(row, "-")
+		if b := res.RSSBytesPerObject; b != nil {
+			row[5] = fmt.Sprintf("%.1f", *b)
 		}
-		row = append(row, ratio)
+	}
+	if reference != nil {
+		row = append(row, r.timesFaster(res, reference))
 	}
 	switch {
 	case res.Error != "":
@@ -211,6 +239,21 @@ func (res *Result) row(reference *Result) table.Row {
 		return append(row, "-")
 	default:
 		return append(row, "yes")
+	}
+}
+
+// timesFaster is how a target compares with the reference, with the interval if both were
+// measured in the same rounds.
+func (r *Report) timesFaster(res, reference *Result) string {
+	pair := r.pairOf(res, reference)
+	switch {
+	case res.NsPerOp == nil:
+		return "-"
+	case pair == nil:
+		return digits(reference.NsPerOp.Median / res.NsPerOp.Median)
+	default:
+		x := pair.TimesFaster
+		return fmt.Sprintf("%s [%s, %s]", digits(x.Median), digits(x.Low), digits(x.High))
 	}
 }
 

@@ -41,12 +41,13 @@ var figures = []struct {
 		return &res.NsPerOp.Median
 	}},
 	{BytesPerObject, unitBytes, func(res *Result) *float64 { return res.BytesPerObject }},
-	{P50Ns, "p50-ns", timed(func(l *Latency) int64 { return l.P50 })},
-	{P90Ns, "p90-ns", timed(func(l *Latency) int64 { return l.P90 })},
-	{P99Ns, "p99-ns", timed(func(l *Latency) int64 { return l.P99 })},
-	{P999Ns, "p99.9-ns", timed(func(l *Latency) int64 { return l.P999 })},
-	{P9999Ns, "p99.99-ns", timed(func(l *Latency) int64 { return l.P9999 })},
-	{MaxNs, "max-ns", timed(func(l *Latency) int64 { return l.Max })},
+	{RSSBytesPerObject, "resident-bytes/object", func(res *Result) *float64 { return res.RSSBytesPerObject }},
+	{P50Ns, "p50-ns", ofCalls(func(l *Latency) int64 { return l.P50 })},
+	{P90Ns, "p90-ns", ofCalls(func(l *Latency) int64 { return l.P90 })},
+	{P99Ns, "p99-ns", ofCalls(func(l *Latency) int64 { return l.P99 })},
+	{P999Ns, "p99.9-ns", ofCalls(func(l *Latency) int64 { return l.P999 })},
+	{P9999Ns, "p99.99-ns", ofCalls(func(l *Latency) int64 { return l.P9999 })},
+	{MaxNs, "max-ns", ofCalls(func(l *Latency) int64 { return l.Max })},
 }
 
 const (
@@ -54,8 +55,8 @@ const (
 	unitBytes = "bytes/object"
 )
 
-// timed finds a figure of the latencies.
-func timed(of func(*Latency) int64) func(*Result) *float64 {
+// ofCalls finds a figure of the latencies.
+func ofCalls(of func(*Latency) int64) func(*Result) *float64 {
 	return func(res *Result) *float64 {
 		if res.Latency == nil || res.Latency.Calls == 0 {
 			return nil
@@ -86,7 +87,7 @@ func (t *Threshold) concerns(res *Result) bool {
 // value is the figure of a result, nil if it has none.
 func (t *Threshold) value(r *Report, res *Result) *float64 {
 	if t.What == TimesFaster {
-		return r.timesFaster(res, t.Against)
+		return r.ratio(res, t.Against)
 	}
 	for _, f := range figures {
 		if f.what == t.What {
@@ -96,8 +97,8 @@ func (t *Threshold) value(r *Report, res *Result) *float64 {
 	return nil
 }
 
-// timesFaster is the ratio of the medians; nil: one of them is missing.
-func (r *Report) timesFaster(res *Result, against string) *float64 {
+// ratio is that of the medians; nil: one of them is missing.
+func (r *Report) ratio(res *Result, against string) *float64 {
 	i := slices.IndexFunc(r.Results, func(o *Result) bool { return o.sameCell(res) && o.Target == against && o.NsPerOp != nil })
 	if i < 0 || res.NsPerOp == nil {
 		return nil

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"runtime"
+	"runtime/debug"
 	"runtime/metrics"
 	"runtime/pprof"
 	"sync"
@@ -14,6 +15,7 @@ import (
 
 	"github.com/puzpuzpuz/xsync/v4"
 
+	"github.com/objhash/objhash/bench/machine"
 	"github.com/objhash/objhash/bench/target"
 )
 
@@ -28,6 +30,10 @@ type Outcome struct {
 	Elapsed time.Duration // of the timed phases, over all tables
 	Bytes   int64         // of the first table
 	Exact   bool          // Bytes is the target's own account
+
+	// Resident is by how much the first table made the memory of the process grow that
+	// the system has given it; only of a trial of [FreshTrial].
+	Resident int64
 }
 
 // Trial does the workload on as many fresh tables, or counters, as told, one after the
@@ -37,11 +43,10 @@ func (w *Workload) Trial(ctx context.Context, spec target.Spec, tables int, seed
 	return w.trial(ctx, spec, tables, seed, false)
 }
 
-// WarmUp is a trial that is not timed, so it verifies what would take too long in one that
-// is: no death is told before the last decrement of its object has begun.
-func (w *Workload) WarmUp(ctx context.Context, spec target.Spec, tables int, seed uint64) error {
-	_, err := w.trial(ctx, spec, tables, seed, true)
-	return err
+// WarmUp is a trial that verifies, too, what takes long: that no death is told before the
+// last decrement of its object has begun.
+func (w *Workload) WarmUp(ctx context.Context, spec target.Spec, tables int, seed uint64) (Outcome, error) {
+	return w.trial(ctx, spec, tables, seed, true)
 }
 
 func (w *Workload) trial(ctx context.Context, spec target.Spec, tables int, seed uint64, warmUp bool) (Outcome, error) {
@@ -83,7 +88,7 @@ func (w *Workload) table(ctx context.Context, spec target.Spec, seed uint64, siz
 	if w.Profile.has(Drop) {
 		options.Drop = func(uint64) { drops.Inc() }
 	}
-	before := liveHeap()
+	before := w.footprint()
 	t, err := spec.New(options)
 	if err != nil {
 		return o, fmt.Errorf("new: %w", err)
@@ -114,7 +119,7 @@ func (w *Workload) table(ctx context.Context, spec target.Spec, seed uint64, siz
 		v.counts = append(v.counts, run.count)
 	}
 	if size {
-		o.measure(t, before)
+		w.measure(&o, t, before)
 	}
 	if spec.NoTable {
 		return o, nil
@@ -136,11 +141,30 @@ func (w *Workload) table(ctx context.Context, spec target.Spec, seed uint64, siz
 	return o, nil
 }
 
-// measure finds the size of a table for which the live heap was before bytes.
-func (o *Outcome) measure(t interface{ Bytes() int64 }, before int64) {
+// footprint is what memory the process uses.
+type footprint struct {
+	heap     int64 // alive
+	resident int64 // 0: it was not looked at
+}
+
+func (w *Workload) footprint() footprint {
+	f := footprint{heap: liveHeap()}
+	if w.resident {
+		debug.FreeOSMemory()
+		f.resident = machine.ResidentBytes()
+	}
+	return f
+}
+
+// measure finds the size of a table, before which the footprint was that.
+func (w *Workload) measure(o *Outcome, t interface{ Bytes() int64 }, before footprint) {
 	o.Bytes, o.Exact = t.Bytes(), true
-	if o.Bytes == target.BytesUnknown {
-		o.Bytes, o.Exact = liveHeap()-before, false
+	if o.Bytes == target.BytesUnknown || w.resident {
+		now := w.footprint()
+		o.Resident = now.resident - before.resident
+		if o.Bytes == target.BytesUnknown {
+			o.Bytes, o.Exact = now.heap-before.heap, false
+		}
 	}
 }
 
@@ -243,9 +267,12 @@ func (ph *phaseOps) run(ctx context.Context, open func(thread int) (worker, erro
 		if err != nil {
 			return phaseRun{}, fmt.Errorf("worker: %w", err)
 		}
-		threads[i] = thread{worker: w, part: ph.parts[i], callOps: ph.callOps, labels: labels}
-		if ph.histograms != nil {
-			threads[i].histogram = &ph.histograms[i]
+		threads[i] = thread{worker: w, part: ph.parts[i], cpu: anyCPU, labels: labels}
+		if ph.timing != nil {
+			threads[i].timing, threads[i].calls = ph.timing, &ph.timing.calls[i]
+		}
+		if n := len(ph.cpus); n > 0 {
+			threads[i].cpu = ph.cpus[i%n]
 		}
 	}
 	line := newStartLine(len(threads))
@@ -287,8 +314,10 @@ type thread struct {
 	worker worker
 	part   part
 
-	histogram *histogram // of its calls of callOps operations; nil: they are not timed one by one
-	callOps   int
+	cpu int // that it is pinned to, or anyCPU
+
+	timing *timing // nil: calls are not timed one by one
+	calls  *calls  // of this thread
 
 	labels context.Context // for profilers; nil: none
 
@@ -303,15 +332,26 @@ func (th *thread) run(line *startLine, stop *atomic.Bool) {
 			th.err = fmt.Errorf("panic: %v", p)
 		}
 	}()
+	unpin, err := pinThread(th.cpu)
 	line.wait()
+	if err != nil {
+		th.err = err
+		return
+	}
+	defer unpin()
 	if th.labels != nil {
 		pprof.SetGoroutineLabels(th.labels)
 	}
 	th.start = time.Now()
-	if th.histogram != nil {
-		th.timedCalls(stop)
-	} else {
+	switch {
+	case th.timing == nil:
 		th.blocks(stop)
+	case th.timing.rate > 0:
+		th.openLoop(stop, line.spin)
+	case th.timing.every > 1:
+		th.sampledCalls(stop)
+	default:
+		th.allCalls(stop)
 	}
 	if err := th.worker.close(); err != nil && th.err == nil {
 		th.err = fmt.Errorf("closing the worker: %w", err)
@@ -320,18 +360,29 @@ func (th *thread) run(line *startLine, stop *atomic.Bool) {
 }
 
 func (th *thread) blocks(stop *atomic.Bool) {
-	for lo := 0; lo < len(th.part.refs); lo += BlockOps {
-		if stop.Load() {
-			th.err = errStopped
-			return
-		}
-		n, err := th.worker.do(th.part.block(lo, min(lo+BlockOps, len(th.part.refs))))
-		th.count += n
-		if err != nil {
-			th.err = err
-			return
+	th.rest(0, len(th.part.refs), stop)
+}
+
+// rest does the operations from lo to hi in blocks, and says whether to go on.
+func (th *thread) rest(lo, hi int, stop *atomic.Bool) bool {
+	for ; lo < hi; lo += BlockOps {
+		if !th.call(lo, min(lo+BlockOps, hi), stop) {
+			return false
 		}
 	}
+	return true
+}
+
+// call does the operations from lo to hi in one call, and says whether to go on.
+func (th *thread) call(lo, hi int, stop *atomic.Bool) bool {
+	if stop.Load() {
+		th.err = errStopped
+		return false
+	}
+	n, err := th.worker.do(th.part.block(lo, hi))
+	th.count += n
+	th.err = err
+	return err == nil
 }
 
 func (p part) block(lo, hi int) part {

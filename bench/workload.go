@@ -46,6 +46,15 @@ type Workload struct {
 
 	// unmet are addresses that no encounter meets, as a sample.
 	unmet []uint64
+
+	resident bool // footprints have the resident memory
+}
+
+// pin has threads run on those processors, in turns.
+func (w *Workload) pin(cpus []int) {
+	for i := range w.phases {
+		w.phases[i].cpus = cpus
+	}
 }
 
 // phaseOps are the operations of a phase, cut into one part per thread.
@@ -55,10 +64,8 @@ type phaseOps struct {
 	whole int     // operations of a phase that the table does as a whole
 	users []int32 // of a Flush or Verdict, by objref - 1: what there is
 
-	// While a trial times every call of the phase: how many operations a call has, and
-	// the histograms by thread.
-	callOps    int
-	histograms []histogram
+	timing *timing // nil: its calls are not timed one by one
+	cpus   []int   // that threads are pinned to, in turns; none: they are not
 }
 
 type part struct {

@@ -173,6 +173,18 @@ func MemoryBytes() int64 {
 	return have
 }
 
+// ResidentBytes is the memory of this process that the system has given it; 0: unknown.
+func ResidentBytes() int64 { return system("/").resident(int64(os.Getpagesize())) }
+
+func (s system) resident(pageBytes int64) int64 {
+	f := strings.Fields(s.text("proc/self/statm"))
+	if len(f) < 2 {
+		return 0
+	}
+	pages, _ := strconv.ParseInt(f[1], 10, 64)
+	return pages * pageBytes
+}
+
 // cgroupLimit reads the limit of version 2, then of version 1. Both are seen
 // from inside the container: the root of its own hierarchy.
 func (s system) cgroupLimit() int64 {

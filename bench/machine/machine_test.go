@@ -93,10 +93,16 @@ func TestWarnings(t *testing.T) {
 		"proc/stat":    "cpu  100 0 0 0 0 0 0 0\n",
 	})
 	w := newWatch(system(root))
-	if got := w.Warnings(8); len(got) != 0 {
+	if got := w.Warnings(Env{Cores: 8}); len(got) != 0 {
 		t.Errorf("1.5 of 8 cores in use: %q, want no warning", got)
 	}
-	if got := w.Warnings(2); len(got) != 1 || !strings.Contains(got[0], "stop other programs") {
+	if got := w.Warnings(Env{Cores: 8, Governor: "performance"}); len(got) != 0 {
+		t.Errorf("the governor performance: %q, want no warning", got)
+	}
+	if got := w.Warnings(Env{Cores: 8, Governor: "powersave"}); len(got) != 1 || !strings.Contains(got[0], "set it to performance") {
+		t.Errorf("the governor powersave: %q, want a warning that says what to do", got)
+	}
+	if got := w.Warnings(Env{Cores: 2}); len(got) != 1 || !strings.Contains(got[0], "stop other programs") {
 		t.Errorf("1.5 of 2 cores in use: %q, want a warning that says what to do", got)
 	}
 	if err := os.WriteFile(filepath.Join(root, "proc/stat"), []byte("cpu  190 0 0 0 0 0 0 10\n"), 0o644); err != nil {
@@ -105,7 +111,19 @@ func TestWarnings(t *testing.T) {
 	if got := w.StealPercent(); got != 10 {
 		t.Errorf("steal %v %%, want 10", got)
 	}
-	if got := w.Warnings(8); len(got) != 1 || !strings.Contains(got[0], "10.0 %") {
+	if got := w.Lap().StealPercent(); got != 0 {
+		t.Errorf("steal %v %% of a new lap, want 0", got)
+	}
+	if got := w.Warnings(Env{Cores: 8}); len(got) != 1 || !strings.Contains(got[0], "10.0 %") {
 		t.Errorf("10 %% steal: %q, want a warning", got)
+	}
+}
+
+func TestResident(t *testing.T) {
+	if got := system(fake(t, map[string]string{"proc/self/statm": "500 25 3 1 0 40 0\n"})).resident(4096); got != 25*4096 {
+		t.Errorf("%d bytes, want %d", got, 25*4096)
+	}
+	if got := system(t.TempDir()).resident(4096); got != 0 {
+		t.Errorf("%d bytes where nothing says, want 0", got)
 	}
 }

@@ -21,6 +21,9 @@ func newWatch(sys system) *Watch {
 	return &Watch{sys: sys, before: sys.cpuTime(), load: load}
 }
 
+// Lap begins to observe anew what the hypervisor takes.
+func (w *Watch) Lap() *Watch { return &Watch{sys: w.sys, before: w.sys.cpuTime()} }
+
 // StealPercent is the share of CPU time that the hypervisor gave to others
 // since the watch began.
 func (w *Watch) StealPercent() float64 {
@@ -34,15 +37,19 @@ const (
 	loadLimitPerCore  = 0.25
 )
 
-// Warnings says what disturbed the measurement and what to do about it.
-func (w *Watch) Warnings(cores int) (warnings []string) {
+// Warnings says what disturbed the measurement in an environment, and what to do about it.
+func (w *Watch) Warnings(e Env) (warnings []string) {
 	if steal := w.StealPercent(); steal > stealLimitPercent {
 		warnings = append(warnings, fmt.Sprintf(
 			"the hypervisor gave %.1f %% of the CPU time to other machines; run again at a quieter time or on dedicated cores, and trust intervals, not medians", steal))
 	}
-	if w.load > loadLimitPerCore*float64(cores) {
+	if w.load > loadLimitPerCore*float64(e.Cores) {
 		warnings = append(warnings, fmt.Sprintf(
-			"the load average was %.2f on %d cores before the first trial; stop other programs, wait a minute for it to fall, and run again", w.load, cores))
+			"the load average was %.2f on %d cores before the first trial; stop other programs, wait a minute for it to fall, and run again", w.load, e.Cores))
+	}
+	if e.Governor != "" && e.Governor != "performance" {
+		warnings = append(warnings, fmt.Sprintf(
+			"the frequency governor is %s, which changes the clock rate with the load; set it to performance (cpupower frequency-set -g performance) and run again", e.Governor))
 	}
 	return warnings
 }

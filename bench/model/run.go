@@ -115,7 +115,7 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 		err = errors.Join(err, r.interrupted())
 	}
 	r.report.Env.StealPercent = watch.StealPercent()
-	r.report.Warnings = watch.Warnings(r.report.Env.Cores)
+	r.report.Warnings = watch.Warnings(r.report.Env)
 	// A single sample, of some of the costs, tells nothing.
 	if r.report.Rounds > 0 {
 		r.conclude()

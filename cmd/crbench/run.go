@@ -15,6 +15,7 @@ import (
 
 func newRun() *cobra.Command {
 	var o bench.RunOptions
+	var rss bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Measure targets under load profiles",
@@ -34,16 +35,33 @@ last.
 
 Figures are nanoseconds of wall time per operation, counting the operations of
 all threads: the median of the trials with its 95 % interval. Each round of
-trials takes the targets in a new random order, after one round of warm-up.
+trials takes the targets in a new random order, after rounds of warm-up until none
+gets faster. The column of ratios compares each target with one of them round by
+round: how many times faster it is, with the 95 % interval of that. What disturbs a
+whole round disturbs it less than the figures themselves.
 Flags that take several values take them comma-separated, repeated, or both.
 
-With --latency each target has one more trial after those, in which every call is
-timed. A call is one operation; for targets whose name ends in -batch, and floor, it is
-a block of 256, and for count-10k-tasks what one task does. A second table has
-percentiles of the calls of all threads, and what the clock takes of each. Its last row,
-nothing, is the same calls without any work: it tells a pause of a table from one
-of the machine, such as a processor that another took. Calls that the table does as a
-whole, as in audit and drop-all, are not among them.
+The rounds of all profiles and sizes take turns, so that the trials of one are spread
+over the run. With --budget it goes on after --trials rounds where intervals are wider
+than --width, for as long as there is time. What a machine does to a program lasts for
+seconds: compare runs of a minute or more, not of two seconds.
+
+The column resident is by how much the memory of a process of its own grew for each
+object; --rss=false saves the time for it. Tables of less than 10,000 objects have none.
+
+With --latency each target has one more trial after those, in which calls are
+timed. A call is one operation, of which one in --latency-every is timed; for targets
+whose name ends in -batch, and floor, it is a block of 256, and for count-10k-tasks what
+one task does, and all are timed. To see how long the longest takes, as when a table
+grows, time all: --latency-every 1. A second table has percentiles of the calls of all
+threads, and what the clock takes of each. Its last row, nothing, is the same calls
+without any work: it tells a pause of a table from one of the machine, such as a
+processor that another took. Calls that the table does as a whole, as in audit and
+drop-all, are not among them.
+
+With --rate so many operations per second begin, on all threads together, at times that
+do not wait for the operations before; latencies are from when an operation was to begin.
+If a table cannot serve them, they grow.
 
 With --out everything goes to a new folder: the report, every trial as benchstat reads
 it, the environment, the profiles and, with --latency, histograms. It is written after
@@ -67,6 +85,8 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
   crbench run --target counter --profile count-hot,count-zipf,count-drop --strategy atomic,log --threads 1,8
   crbench run --target objhash --strategy all --profile checkpoint-zipf
   crbench run --profile grow --objects 1e6 --target index,objhash,xsync4 --latency
+  crbench run --profile lookup-hit,first-pass --budget 5m --width 0.02 --pin
+  crbench run --profile checkpoint-zipf --objects 1e6 --target index,xsync4 --rate 1e6
   crbench run --profile replay --trace heap.trace --threads 1,2 --json out.json
   crbench run --profile mine.toml,checkpoint-zipf
   crbench run --profile checkpoint-zipf --target objhash,rwmutex-map --threads 2 --out results/zipf --cpuprofile
@@ -75,6 +95,9 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
 			o.OwnTrials, o.OwnSeed = !cmd.Flags().Changed("trials"), !cmd.Flags().Changed("seed")
+			if rss {
+				o.Fresh = freshTrial
+			}
 			o.Command = "crbench " + strings.Join(os.Args[1:], " ")
 			if err := resumeFlags(cmd.Flags(), o.Resume); err != nil {
 				return err
@@ -99,7 +122,11 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
 	f.StringSliceVarP(&o.Objects, "objects", "n", nil, "numbers of objects, like 1e6, 10k or 1_000_000 (default: each profile's own)")
 	f.StringSliceVar(&o.Threads, "threads", nil, fmt.Sprintf("numbers of threads (default: each profile's own, or 1 and one per processor, here %s)",
 		strings.Trim(fmt.Sprint(bench.Threads(runtime.GOMAXPROCS(0))), "[]")))
-	f.IntVar(&o.Trials, "trials", bench.DefaultTrials, "trials per target that count, after one of warm-up, before what profiles say; 95 % intervals take 6")
+	f.IntVar(&o.Trials, "trials", bench.DefaultTrials, "trials per target that count, at least, before what profiles say; 95 % intervals take 6")
+	f.DurationVar(&o.Budget, "budget", 0, "time for the whole run, like 5m: more trials where intervals are wider than --width; 0: --trials and no more")
+	f.Float64Var(&o.Width, "width", bench.DefaultWidth, "width of the 95 % interval that is narrow enough, as a part of the median")
+	f.BoolVar(&o.Pin, "pin", false, "keep each thread on one processor (Linux)")
+	f.BoolVar(&rss, "rss", true, "measure resident memory, in a process of its own for each target and size")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of addresses, draws, orders and hash functions, before what profiles say")
 	f.StringVar(&o.JSON, "json", "", "write the report to this file, after every trial")
 	f.StringVar(&o.Out, "out", "", "keep everything in this new folder, written after every trial")
@@ -109,7 +136,9 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
 	f.StringVar(&o.Against, "against", "", fmt.Sprintf("target that the others are compared with (default: %s, or counter/atomic, or the first that counts users as it does by itself)",
 		bench.DefaultAgainst))
 	f.DurationVar(&o.TrialLimit, "trial-limit", 2*time.Second, "skip tables of fixed size where a trial takes longer; 0: skip none")
-	f.BoolVar(&o.Latency, "latency", false, fmt.Sprintf("one more trial per target, in which every call is timed, on at most %d threads", bench.LatencyThreadsMax))
+	f.BoolVar(&o.Latency, "latency", false, fmt.Sprintf("one more trial per target, in which calls are timed, on at most %d threads", bench.LatencyThreadsMax))
+	f.IntVar(&o.LatencyEvery, "latency-every", bench.DefaultLatencyEvery, "time one of so many single operations, at random; 1: all")
+	f.Float64Var(&o.RatePerS, "rate", 0, "operations per second that begin in the trial of --latency, which this asks for; 0: as many as end")
 	f.BoolVar(&o.CPUProfile, "cpuprofile", false, "further trials of each target under a profiler of processor time and, with several threads, of waiting; the profiles are kept in the folder of the run")
 	f.DurationVar(&o.ProfileTime, "cpuprofile-time", bench.DefaultProfileTime, "processor time that each target is profiled for, with --cpuprofile; it may take four times as long")
 	return cmd
