@@ -1,3 +1,8 @@
+//go:build !race
+
+// The browser is a process of its own, of which the race detector sees nothing and which
+// would only take longer beside it.
+
 package htmlreport_test
 
 import (

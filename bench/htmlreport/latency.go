@@ -26,9 +26,9 @@ func beyond(percentile float64) float64 { return -math.Log10(1 - percentile/100)
 // that do nothing; nil: no call was timed.
 func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 	head := cell[0]
-	c := b.chart("Latency: "+cellWords(head), head.Profile+": time of single calls by percentile, less is better")
-	c.Table = table{Caption: head.Profile + ", " + cellWords(head) + ": latency",
-		Header: []string{"target", "ops/call", "p50", "p90", "p99", "p99.9", "p99.99", "max", "calls"}}
+	c := b.chart("Latency: "+run.cellWords(head), head.Profile+": time of single calls by percentile, less is better"+timedHow(cell))
+	c.Table = table{Caption: head.Profile + ", " + run.cellWords(head) + ": latency",
+		Header: []string{"target", "ops/call", "p50", "p90", "p99", "p99.9", "p99.99", "max", "calls timed"}}
 	var all []series
 	last := 0.0
 	add := func(name string, st style, l *bench.Latency, points []point) {
@@ -66,6 +66,21 @@ func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 	return c
 }
 
+// timedHow says which calls of a cell were timed, and from when on.
+func timedHow(cell []*bench.Result) string {
+	var how string
+	for _, res := range cell {
+		switch l := res.Latency; {
+		case l == nil:
+		case l.Corrected:
+			return "; from when a call was to begin, waiting for calls before it included"
+		case l.SampledEvery > 1:
+			how = "; a sample of the calls"
+		}
+	}
+	return how
+}
+
 // controlName is what people see of calls that do nothing.
 const controlName = "nothing (control)"
 
@@ -94,7 +109,14 @@ func latencyRow(name string, l *bench.Latency) []datum {
 	for _, ns := range []int64{l.P50, l.P90, l.P99, l.P999, l.P9999, l.Max} {
 		row = append(row, datum{Text: nanoseconds(float64(ns))})
 	}
-	return append(row, datum{Text: bench.Grouped(l.Calls)})
+	timed := datum{Text: bench.Grouped(l.Calls)}
+	switch {
+	case l.RatePerS > 0:
+		timed.Note = fmt.Sprintf("%s of %s ops/s served", short(l.ServedPerS), short(l.RatePerS))
+	case l.SampledEvery > 1:
+		timed.Note = fmt.Sprintf("1 of %d", l.SampledEvery)
+	}
+	return append(row, timed)
 }
 
 // distribution is the whole histogram of a result, if the folder of the run has it. One that
