@@ -26,7 +26,7 @@ func beyond(percentile float64) float64 { return -math.Log10(1 - percentile/100)
 // that do nothing; nil: no call was timed.
 func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 	head := cell[0]
-	c := b.chart("Latency: "+run.cellWords(head), head.Profile+": time of single calls by percentile, less is better"+timedHow(cell))
+	c := b.chart("Latency: "+run.cellWords(head), head.Profile+": time of a call by percentile, less is better"+timedHow(cell))
 	c.Table = table{Caption: head.Profile + ", " + run.cellWords(head) + ": latency",
 		Header: []string{"target", "ops/call", "p50", "p90", "p99", "p99.9", "p99.99", "max", "calls timed"}}
 	var all []series
@@ -45,12 +45,13 @@ func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 	}
 	for _, res := range slices.SortedStableFunc(slices.Values(cell), byTime) {
 		if res.Latency != nil {
-			add(res.Target, b.names.of(res.Target), res.Latency, run.distribution(res))
+			add(ofCalls(res.Target, res.Latency), b.names.of(res.Target), res.Latency, run.distribution(res))
 		}
 	}
 	for i := range run.report.Controls {
 		if k := &run.report.Controls[i]; k.Profile == head.Profile && k.Objects == head.Objects && k.Threads == head.Threads {
-			add(controlName, b.names.of(controlName), &k.Latency, nil)
+			name := ofCalls(controlName, &k.Latency)
+			add(name, b.names.of(name), &k.Latency, nil)
 		}
 	}
 	x := axis{title: "percentile of the calls", least: new(float64)}
@@ -68,21 +69,33 @@ func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 
 // timedHow says which calls of a cell were timed, and from when on.
 func timedHow(cell []*bench.Result) string {
-	var how string
+	var how, blocks string
 	for _, res := range cell {
-		switch l := res.Latency; {
+		l := res.Latency
+		if l != nil && l.OpsPerCall > 1 {
+			blocks = "; ×n: calls of n operations"
+		}
+		switch {
 		case l == nil:
 		case l.Corrected:
-			return "; from when a call was to begin, waiting for calls before it included"
-		case l.SampledEvery > 1:
+			how = "; from when a call was to begin, waiting for calls before it included"
+		case l.SampledEvery > 1 && how == "":
 			how = "; a sample of the calls"
 		}
 	}
-	return how
+	return how + blocks
+}
+
+// ofCalls names a series, and how many operations its calls have if that is not one.
+func ofCalls(name string, l *bench.Latency) string {
+	if l.OpsPerCall > 1 {
+		name += fmt.Sprintf(" ×%d", l.OpsPerCall)
+	}
+	return name
 }
 
 // controlName is what people see of calls that do nothing.
-const controlName = "nothing (control)"
+const controlName = "control"
 
 // percentiles are the points that every document has. The largest value is drawn where one
 // call is.

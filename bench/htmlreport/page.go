@@ -274,7 +274,7 @@ func (run *Run) notes() (notes []string) {
 			bench.Plural(processors, "thread"), bench.Plural(processors, "processor")))
 	}
 	if r.ClockNs > 0 {
-		notes = append(notes, fmt.Sprintf("A reading of the clock takes %s, and every latency has one in it. %q is the same calls without work: what the machine does to a thread.",
+		notes = append(notes, fmt.Sprintf("A reading of the clock takes %s, and every latency has one in it. %q is as many calls without work: what the machine does to a thread.",
 			nanoseconds(r.ClockNs), controlName))
 	}
 	if r.HarnessNs > 0 {

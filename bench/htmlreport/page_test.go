@@ -216,7 +216,7 @@ func TestCharts(t *testing.T) {
 		"Memory: 10,000 objects":                               {"index", "12.5", "own account", "44.2"},
 		"Throughput by threads: 1,000,000 objects":             {"index", "25.0 [23.8, 26.3]"},
 		"Time by size: 1 thread":                               {"index", "20.0 [19.0, 21.0]", "30.0 [29.0, 31.0]"},
-		"Latency: 10,000 objects, 1 thread":                    {"index", "40.0 ns", "1.20 ms", "nothing (control)", "5,000 1 of 64", "5,000 1.5M of 2M ops/s served"},
+		"Latency: 10,000 objects, 1 thread":                    {"index", "40.0 ns", "1.20 ms", "control", "5,000 1 of 64", "5,000 1.5M of 2M ops/s served"},
 		"CPU time: 10,000 objects, 1 thread":                   {"index", "60 %", "brewing", "1,234"},
 		"Waiting: 1,000,000 objects, 2 threads":                {"xsync4", "5.50", "3.25"},
 		"Times as fast as index: 1,000,000 objects, 2 threads": {"xsync4", "index", "0.33", "[0.32, 0.34]", "0.0001", "yes"},
