@@ -36,7 +36,7 @@ type mark struct {
 	Kind       string // "text", "rect" or "path"
 	Class      string
 	X, Y, W, H coordinate
-	Anchor     string // of a text: start, middle or end
+	Anchor     string // of a text: middle or end; "": start
 	Text       string
 	Note       string // behind the text, paler
 	D          string // of a path
@@ -119,8 +119,7 @@ func (c *chart) bars(rows []bar) {
 		if b.void {
 			continue
 		}
-		tip := b.name + ": " + b.label
-		c.rect("fill "+b.class, left, y, max(at(b.value)-left, 1), barThick, tip)
+		c.rect("fill "+b.class, left, y, max(at(b.value)-left, 1), barThick, "")
 		if b.low < b.high {
 			lo, hi, mid := at(b.low), at(min(b.high, most)), y+barThick/2
 			d := polyline([][2]float64{{lo, mid}, {hi, mid}}) + polyline([][2]float64{{lo, mid - 4}, {lo, mid + 4}})
@@ -130,7 +129,7 @@ func (c *chart) bars(rows []bar) {
 				d += polyline([][2]float64{{hi, mid - 4}, {hi, mid + 4}})
 			}
 			c.path("halo", d, "")
-			c.path("whisker", d, tip)
+			c.path("whisker", d, "")
 		}
 	}
 	c.Height = float64(len(rows))*barRow + 2
@@ -158,24 +157,24 @@ func (c *chart) forest(rows []ratio) {
 	s := axis{log: true}.fit(figures, 6)
 	at := func(x float64) float64 { return left + s.position(x)*(right-left) }
 	bottom := float64(len(rows))*barRow + 2
-	free := math.Inf(-1)
+	grid, free := "", math.Inf(-1)
 	for _, t := range s.ticks {
 		x, half := at(t.at), glyph*float64(len([]rune(t.label)))/2+2
 		for i := range rows { // not through the text
 			top := float64(i)*barRow + 17
-			c.path("grid", polyline([][2]float64{{x, top}, {x, top + barThick + 3}}), "")
+			grid += polyline([][2]float64{{x, top}, {x, top + barThick + 3}})
 		}
 		if middle := min(max(x, half), chartWidth-half); middle-half > free {
 			c.text("tick", middle, bottom+16, "middle", t.label)
 			free = middle + half
 		}
 	}
+	c.path("grid", grid, "")
 	for i, r := range rows {
 		top := float64(i) * barRow
 		c.label(top, r.name, r.note, r.label)
 		mid := top + 18 + barThick/2
 		c.path("one", polyline([][2]float64{{at(1), mid - 8}, {at(1), mid + 8}}), "")
-		tip := r.name + ": " + r.label
 		if r.low < r.high {
 			lo, hi := at(max(r.low, least)), at(min(r.high, most))
 			d := polyline([][2]float64{{lo, mid}, {hi, mid}})
@@ -185,9 +184,9 @@ func (c *chart) forest(rows []ratio) {
 			if r.high > most {
 				d += polyline([][2]float64{{hi - 4, mid - 4}, {hi, mid}, {hi - 4, mid + 4}})
 			}
-			c.path("reach "+r.class, d, tip)
+			c.path("reach "+r.class, d, "")
 		}
-		c.path("dot "+r.class, style(3).shape(at(r.median), mid), tip)
+		c.path("dot "+r.class, style(3).shape(at(r.median), mid), "")
 	}
 	c.path("base", polyline([][2]float64{{left, bottom}, {right, bottom}}), "")
 	c.Height = bottom + 22
@@ -196,7 +195,7 @@ func (c *chart) forest(rows []ratio) {
 // label writes the line of text above a row: a name, what to say of it, and figures.
 func (c *chart) label(top float64, name, note, figures string) {
 	room := chartWidth - glyph*float64(len([]rune(figures))) - 10
-	m := mark{Kind: "text", Class: "name", Y: coordinate(top + 13), Anchor: "start", Text: cut(name, room)}
+	m := mark{Kind: "text", Class: "name", Y: coordinate(top + 13), Text: cut(name, room)}
 	if glyph*float64(len([]rune(m.Text))+len(note)+2) < room {
 		m.Note = note
 	}
@@ -437,12 +436,12 @@ func (c *chart) lines(x, y axis, all []series) bool {
 }
 
 func (c *chart) axes(x, y axis, sx, sy scaled, px, py func(float64) float64) {
-	c.text("axis", 0, 12, "start", y.title)
+	c.text("axis", 0, 12, "", y.title)
 	c.beyond(x, sx, px)
-	free := math.Inf(1) // below the label before
+	grid, free := "", math.Inf(1) // below the label before
 	for _, t := range sy.ticks {
 		at := py(t.at)
-		c.path("grid", polyline([][2]float64{{plotLeft, at}, {plotRight, at}}), "")
+		grid += polyline([][2]float64{{plotLeft, at}, {plotRight, at}})
 		if at < free {
 			c.text("tick", plotLeft-6, at+4, "end", t.label)
 			free = at - 16
@@ -451,13 +450,14 @@ func (c *chart) axes(x, y axis, sx, sy scaled, px, py func(float64) float64) {
 	free = math.Inf(-1)
 	for _, t := range sx.ticks {
 		at, half := px(t.at), glyph*float64(len([]rune(t.label)))/2+2
-		c.path("grid", polyline([][2]float64{{at, plotBottom}, {at, plotBottom + 4}}), "")
+		grid += polyline([][2]float64{{at, plotBottom}, {at, plotBottom + 4}})
 		middle := min(max(at, half), chartWidth-half) // at the edge it would be cut off
 		if middle-half > free {
 			c.text("tick", middle, plotBottom+17, "middle", t.label)
 			free = middle + half
 		}
 	}
+	c.path("grid", grid, "")
 	c.path("base", polyline([][2]float64{{plotLeft, plotBottom}, {plotRight, plotBottom}}), "")
 	c.text("axis", (plotLeft+plotRight)/2, plotBottom+34, "middle", x.title)
 }
@@ -478,8 +478,12 @@ func (c *chart) beyond(x axis, s scaled, px func(float64) float64) {
 
 func (c *chart) series(s series, px, py func(float64) float64) {
 	var points [][2]float64
-	for _, p := range s.points {
-		points = append(points, [2]float64{px(p.x), py(p.y)})
+	for i, p := range s.points {
+		x, y := px(p.x), py(p.y)
+		if last := len(points) - 1; s.bare && 0 < i && i < len(s.points)-1 && math.Hypot(x-points[last][0], y-points[last][1]) < 1 {
+			continue // it cannot be seen
+		}
+		points = append(points, [2]float64{x, y})
 		if p.low < p.high {
 			c.path("spread "+s.style.colour(), polyline([][2]float64{{px(p.x), py(p.low)}, {px(p.x), py(p.high)}}), "")
 		}
@@ -506,7 +510,7 @@ func (c *chart) key(all []series, top float64) float64 {
 		if !s.bare {
 			c.path("dot "+s.style.colour(), s.style.shape(x+15, y), "")
 		}
-		c.text("name", x+34, y+4, "start", cut(s.name, column-38))
+		c.text("name", x+34, y+4, "", cut(s.name, column-38))
 	}
 	return top + float64((len(all)+1)/2)*keyRow - keyRow/2
 }
@@ -550,7 +554,7 @@ func (c *chart) stacks(kinds []kind, rows []stack) {
 	for k, kind := range kinds {
 		x, y := float64(k%columns)*chartWidth/columns, top+float64(k/columns)*keyRow
 		c.rect("part k"+kind.class(), x, y-6, 12, 12, "")
-		c.text("name", x+18, y+4, "start", cut(kind.name, chartWidth/columns-22))
+		c.text("name", x+18, y+4, "", cut(kind.name, chartWidth/columns-22))
 	}
 	c.Height = top + float64((len(kinds)+columns-1)/columns)*keyRow
 }
