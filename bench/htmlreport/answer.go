@@ -3,6 +3,7 @@ package htmlreport
 import (
 	"cmp"
 	"fmt"
+	"math"
 	"slices"
 	"strings"
 
@@ -12,14 +13,15 @@ import (
 // winner is the fastest target of a cell, and by how much.
 type winner struct {
 	best       *bench.Result
-	near       []string // targets whose intervals overlap with that of the best
-	times      span     // compared with Against, if that is not empty
-	fromTrials bool     // times is from the trials, not from the two intervals
+	near       []string       // targets whose intervals overlap with that of the best
+	times      bench.Interval // compared with Against, if that is not empty
+	fromTrials bool           // times is from the trials, not from the two intervals
 
 	// In words.
 	SectionID        string
 	Profile, Where   string
 	Objects, Threads string
+	Crowded          string // not empty: fewer processors than threads
 	Fastest          string
 	Ns, NsRange      string
 	Times, TimesSpan string
@@ -54,17 +56,20 @@ func (run *Run) fastest(cell []*bench.Result) *winner {
 		w.Against = reference.Target
 		w.times, w.fromTrials = run.timesFaster(w.best, reference)
 	}
-	w.words()
+	run.words(w)
 	return w
 }
 
-func (w *winner) words() {
+func (run *Run) words(w *winner) {
 	ns := w.best.NsPerOp
-	w.Profile, w.Fastest, w.Where = w.best.Profile, w.best.Target, cellWords(w.best)
+	w.Profile, w.Fastest, w.Where = w.best.Profile, w.best.Target, run.cellWords(w.best)
 	w.Objects, w.Threads = bench.Grouped(w.best.Objects), bench.Grouped(w.best.Threads)
+	if p := run.processors(); w.best.Threads > p {
+		w.Crowded = "on " + bench.Plural(p, "processor")
+	}
 	w.Ns, w.NsRange = bench.Digits(ns.Median), interval(*ns)
 	if w.Against != "" {
-		w.Times, w.TimesSpan = bench.Digits(w.times.Median), interval(bench.Interval(w.times))
+		w.Times, w.TimesSpan = bench.Digits(w.times.Median), interval(w.times)
 	}
 	switch near := w.near; {
 	case len(near) > 3:
@@ -76,8 +81,8 @@ func (w *winner) words() {
 
 // timesFaster compares two results of a cell: as the run compared their trials, or else by
 // what their intervals allow, which is wider.
-func (run *Run) timesFaster(a, b *bench.Result) (times span, fromTrials bool) {
-	for _, p := range run.Pairs {
+func (run *Run) timesFaster(a, b *bench.Result) (times bench.Interval, fromTrials bool) {
+	for _, p := range run.report.Pairs {
 		if p.Profile != a.Profile || p.Objects != a.Objects || p.Threads != a.Threads {
 			continue
 		}
@@ -85,11 +90,11 @@ func (run *Run) timesFaster(a, b *bench.Result) (times span, fromTrials bool) {
 		case p.Target == a.Target && p.Against == b.Target:
 			return t, true
 		case p.Target == b.Target && p.Against == a.Target:
-			return span{1 / t.Median, 1 / t.High, 1 / t.Low}, true
+			return bench.Interval{Median: 1 / t.Median, Low: 1 / t.High, High: 1 / t.Low}, true
 		}
 	}
 	x, y := a.NsPerOp, b.NsPerOp
-	return span{y.Median / x.Median, y.Low / x.High, y.High / x.Low}, false
+	return bench.Interval{Median: y.Median / x.Median, Low: y.Low / x.High, High: y.High / x.Low}, false
 }
 
 // answer is what a run found out, for those who read no further.
@@ -100,6 +105,7 @@ type answer struct {
 	How       string    // what the intervals of the winners are
 	Verified  string
 	Failed    []string
+	Crossed   []string // thresholds
 	Warnings  []string
 }
 
@@ -130,6 +136,9 @@ func (run *Run) answer(cells [][]*bench.Result, ids map[string]string) answer {
 	a.Each = chosen
 	a.How = how(a.Winners)
 	a.verification(run.report)
+	for _, t := range run.report.Crossed() {
+		a.Crossed = append(a.Crossed, t.String())
+	}
 	a.Warnings = append(a.Warnings, run.report.Warnings...)
 	if run.report.Incomplete {
 		a.Warnings = append(a.Warnings, "The run was interrupted: some results are missing or have fewer trials than asked for.")
@@ -139,14 +148,21 @@ func (run *Run) answer(cells [][]*bench.Result, ids map[string]string) answer {
 
 // moreTelling prefers large tables, and as many threads as can run at a time.
 func (run *Run) moreTelling(a, b *bench.Result) bool {
-	processors := max(min(run.report.Env.Cores, run.report.Env.GOMAXPROCS), 1)
 	rank := func(res *bench.Result) int {
-		if res.Threads > processors {
+		if res.Threads > run.processors() {
 			return -res.Threads
 		}
 		return res.Threads
 	}
 	return cmp.Or(cmp.Compare(a.Objects, b.Objects), cmp.Compare(rank(a), rank(b))) > 0
+}
+
+// processors is how many threads of a run could run at a time.
+func (run *Run) processors() int {
+	if p := min(run.report.Env.Cores, run.report.Env.GOMAXPROCS); p > 0 {
+		return p
+	}
+	return math.MaxInt // not known
 }
 
 // wins counts who was fastest how often.
@@ -157,9 +173,12 @@ func wins(all []*winner) []string {
 	if len(all) == 1 {
 		return nil // its own sentence says it
 	}
-	count := map[string]int{}
+	count, unclear := map[string]int{}, 0
 	var names []string
 	for _, w := range all {
+		if len(w.near) > 0 {
+			unclear++
+		}
 		if count[w.Fastest] == 0 {
 			names = append(names, w.Fastest)
 		}
@@ -167,7 +186,7 @@ func wins(all []*winner) []string {
 	}
 	slices.SortStableFunc(names, func(a, b string) int { return cmp.Compare(count[b], count[a]) })
 	if count[names[0]] == len(all) {
-		return []string{fmt.Sprintf("%s was the fastest in all %s.", names[0], bench.Plural(len(all), "profile"))}
+		return []string{fmt.Sprintf("%s was the fastest in all %s%s.", names[0], bench.Plural(len(all), "profile"), notClearly(unclear, len(all)))}
 	}
 	var parts []string
 	for i, name := range names {
@@ -177,7 +196,19 @@ func wins(all []*winner) []string {
 		}
 		parts = append(parts, part)
 	}
-	return []string{list(parts) + "."}
+	return []string{list(parts) + notClearly(unclear, len(all)) + "."}
+}
+
+// notClearly says in how many profiles the intervals of the fastest and of others overlap.
+func notClearly(n, all int) string {
+	switch n {
+	case 0:
+		return ""
+	case all:
+		return ", but nowhere clearly ahead of all others"
+	default:
+		return fmt.Sprintf(", but not clearly ahead of all others in %d", n)
+	}
 }
 
 // how says what the intervals of the winners are.

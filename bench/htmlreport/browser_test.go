@@ -1,3 +1,8 @@
+//go:build !race
+
+// The browser is a process of its own, of which the race detector sees nothing and which
+// would only take longer beside it.
+
 package htmlreport_test
 
 import (
@@ -58,10 +63,11 @@ func browser(t *testing.T) context.Context {
 // complaints are what a browser said of a page, and what it wanted from elsewhere.
 type complaints struct {
 	sync.Mutex
-	all []string
+	page string // that is shown
+	all  []string
 }
 
-func (c *complaints) hear(event any, page string) {
+func (c *complaints) hear(event any) {
 	c.Lock()
 	defer c.Unlock()
 	switch e := event.(type) {
@@ -72,10 +78,16 @@ func (c *complaints) hear(event any, page string) {
 	case *log.EventEntryAdded:
 		c.all = append(c.all, "log: "+e.Entry.Text)
 	case *network.EventRequestWillBeSent:
-		if url := e.Request.URL; url != page && !strings.HasPrefix(url, "data:") {
+		if url := e.Request.URL; url != c.page && !strings.HasPrefix(url, "data:") {
 			c.all = append(c.all, "request: "+url)
 		}
 	}
+}
+
+func (c *complaints) show(page string) {
+	c.Lock()
+	defer c.Unlock()
+	c.page = page
 }
 
 func (c *complaints) take() (all []string) {
@@ -85,20 +97,19 @@ func (c *complaints) take() (all []string) {
 	return all
 }
 
-// tab is a page that is open in a browser, and what is wrong with it.
+// tab shows pages, and what is wrong with them.
 type tab struct {
 	ctx  context.Context
-	url  string
 	said complaints
 }
 
-func open(t *testing.T, browser context.Context, path string) *tab {
+func open(t *testing.T, browser context.Context) *tab {
 	t.Helper()
-	p := &tab{url: "file://" + path}
+	p := &tab{}
 	ctx, cancel := chromedp.NewContext(browser)
 	t.Cleanup(cancel)
 	p.ctx = ctx
-	if err := chromedp.Listen(ctx, func(event any) { p.said.hear(event, p.url) }); err != nil {
+	if err := chromedp.Listen(ctx, func(event any) { p.said.hear(event) }); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := chromedp.Call(ctx, network.Enable, network.EnableParams{}); err != nil {
@@ -110,8 +121,8 @@ func open(t *testing.T, browser context.Context, path string) *tab {
 	return p
 }
 
-// look shows the page anew and returns what is wrong.
-func (p *tab) look(t *testing.T, width int64, scheme string) verdict {
+// look shows a page and returns what is wrong.
+func (p *tab) look(t *testing.T, path string, width int64, scheme string) verdict {
 	t.Helper()
 	_, err := chromedp.Call(p.ctx, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{
 		Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: scheme}},
@@ -119,7 +130,9 @@ func (p *tab) look(t *testing.T, width int64, scheme string) verdict {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if err := chromedp.Do(p.ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(p.url)); err != nil {
+	url := "file://" + path
+	p.said.show(url)
+	if err := chromedp.Do(p.ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(url)); err != nil {
 		t.Fatal(err)
 	}
 	v, err := chromedp.Run(p.ctx, chromedp.Evaluate[verdict](inspect))
@@ -137,44 +150,49 @@ type verdict struct {
 	Brightness float64  `json:"brightness"` // of the background, 0..1
 }
 
-func TestPageInABrowser(t *testing.T) {
+func TestInABrowser(t *testing.T) {
 	if testing.Short() {
 		t.Skip("a browser takes seconds to start")
 	}
-	ctx := browser(t)
+	shown := open(t, browser(t))
+	t.Run("pages", func(t *testing.T) { pagesAreRight(t, shown) })
+	t.Run("planted", func(t *testing.T) { plantedFaultsAreFound(t, shown) })
+}
+
+func pagesAreRight(t *testing.T, shown *tab) {
 	dir := t.TempDir()
-	for name, paths := range map[string][]string{
-		"everything": {everything(t)},
-		"canonical":  canonical(t),
+	for _, c := range []struct {
+		name   string
+		paths  []string
+		width  int64
+		scheme string
+	}{
+		{"everything", []string{everything(t)}, 360, "light"},
+		{"everything", []string{everything(t)}, 360, "dark"},
+		{"everything", []string{everything(t)}, 1280, "light"},
+		{"everything", []string{everything(t)}, 1280, "dark"},
+		{"threads", []string{"testdata/threads.json"}, 360, "light"},
+		{"canonical", canonical(t), 360, "dark"}, // of these the charts count, which are the same in all
 	} {
-		path := filepath.Join(dir, name+".html")
-		write(t, path, render(t, paths...))
-		page := open(t, ctx, path)
-		for _, width := range []int64{360, 1280} {
-			for _, scheme := range []string{"light", "dark"} {
-				t.Run(fmt.Sprintf("page=%s/width=%d/scheme=%s", name, width, scheme), func(t *testing.T) {
-					got := page.look(t, width, scheme)
-					for _, p := range got.Problems {
-						t.Error(p)
-					}
-					if got.Charts < 10 {
-						t.Errorf("%d charts", got.Charts)
-					}
-					if dark := got.Brightness < 0.5; dark != (scheme == "dark") {
-						t.Errorf("the background has the brightness %.2f", got.Brightness)
-					}
-				})
+		t.Run(fmt.Sprintf("page=%s/width=%d/scheme=%s", c.name, c.width, c.scheme), func(t *testing.T) {
+			path := filepath.Join(dir, c.name+".html")
+			write(t, path, render(t, c.paths...))
+			got := shown.look(t, path, c.width, c.scheme)
+			for _, p := range got.Problems {
+				t.Error(p)
 			}
-		}
+			if got.Charts < 10 {
+				t.Errorf("%d charts", got.Charts)
+			}
+			if dark := got.Brightness < 0.5; dark != (c.scheme == "dark") {
+				t.Errorf("the background has the brightness %.2f", got.Brightness)
+			}
+		})
 	}
 }
 
 // What inspect and the listener are for, planted in a page: each is found.
-func TestBrowserFindsPlantedFaults(t *testing.T) {
-	if testing.Short() {
-		t.Skip("a browser takes seconds to start")
-	}
-	ctx := browser(t)
+func plantedFaultsAreFound(t *testing.T, shown *tab) {
 	page := render(t, everything(t))
 	dir := t.TempDir()
 	for i, c := range []struct{ old, planted, found string }{
@@ -197,7 +215,7 @@ func TestBrowserFindsPlantedFaults(t *testing.T) {
 			}
 			path := filepath.Join(dir, fmt.Sprintf("%d.html", i))
 			write(t, path, strings.Replace(page, c.old, c.planted, 1))
-			got := open(t, ctx, path).look(t, 360, "light")
+			got := shown.look(t, path, 360, "light")
 			if all := strings.Join(got.Problems, "\n"); !strings.Contains(all, c.found) {
 				t.Errorf("not found; only:\n%s", all)
 			}

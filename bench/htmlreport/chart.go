@@ -36,7 +36,7 @@ type mark struct {
 	Kind       string // "text", "rect" or "path"
 	Class      string
 	X, Y, W, H coordinate
-	Anchor     string // of a text: start, middle or end
+	Anchor     string // of a text: middle or end; "": start
 	Text       string
 	Note       string // behind the text, paler
 	D          string // of a path
@@ -93,6 +93,10 @@ type bar struct {
 	void  bool   // it has no figure; label says why
 }
 
+// reach is how far beyond the largest median, and below the smallest, intervals are drawn, as
+// a factor. Their figures say the rest.
+const reach = 2
+
 const (
 	barRow   = 33.0 // a line of text, and the bar below it
 	barThick = 11.0
@@ -100,37 +104,105 @@ const (
 
 // bars draws rows below each other, from zero.
 func (c *chart) bars(rows []bar) {
-	most := 0.0
+	value, most := 0.0, 0.0
 	for _, b := range rows {
-		most = max(most, b.value, b.high)
+		value, most = max(value, b.value), max(most, b.value, b.high)
 	}
+	most = min(most, reach*value) // a wide interval would leave no room for the others
 	const left, right = 1.0, 6.0
 	at := func(x float64) float64 { return left + max(x, 0)/max(most, figureLeast)*(chartWidth-left-right) }
 	for i, b := range rows {
 		top := float64(i) * barRow
-		room := chartWidth - glyph*float64(len([]rune(b.label))) - 10
-		name := mark{Kind: "text", Class: "name", Y: coordinate(top + 13), Anchor: "start", Text: cut(b.name, room)}
-		if glyph*float64(len([]rune(name.Text))+len(b.note)+2) < room {
-			name.Note = b.note
-		}
-		c.Marks = append(c.Marks, name)
-		c.text("value", chartWidth, top+13, "end", b.label)
+		c.label(top, b.name, b.note, b.label)
 		y := top + 18
 		c.rect("rail", left, y, chartWidth-left-right, barThick, "")
 		if b.void {
 			continue
 		}
-		tip := b.name + ": " + b.label
-		c.rect("fill "+b.class, left, y, max(at(b.value)-left, 1), barThick, tip)
+		c.rect("fill "+b.class, left, y, max(at(b.value)-left, 1), barThick, "")
 		if b.low < b.high {
-			lo, hi, mid := at(b.low), at(b.high), y+barThick/2
-			d := polyline([][2]float64{{lo, mid}, {hi, mid}}) +
-				polyline([][2]float64{{lo, mid - 4}, {lo, mid + 4}}) + polyline([][2]float64{{hi, mid - 4}, {hi, mid + 4}})
+			lo, hi, mid := at(b.low), at(min(b.high, most)), y+barThick/2
+			d := polyline([][2]float64{{lo, mid}, {hi, mid}}) + polyline([][2]float64{{lo, mid - 4}, {lo, mid + 4}})
+			if b.high > most {
+				d += polyline([][2]float64{{hi - 4, mid - 4}, {hi, mid}, {hi - 4, mid + 4}}) // it goes on
+			} else {
+				d += polyline([][2]float64{{hi, mid - 4}, {hi, mid + 4}})
+			}
 			c.path("halo", d, "")
-			c.path("whisker", d, tip)
+			c.path("whisker", d, "")
 		}
 	}
 	c.Height = float64(len(rows))*barRow + 2
+}
+
+// ratio is a row of a forest plot.
+type ratio struct {
+	name, note, class string
+	median, low, high float64
+	label             string // the figures in words
+}
+
+// forest draws ratios below each other on a logarithmic axis, with a line at 1.
+func (c *chart) forest(rows []ratio) {
+	medians := []float64{1}
+	for _, r := range rows {
+		medians = append(medians, r.median)
+	}
+	least, most := slices.Min(medians)/reach, slices.Max(medians)*reach
+	figures := medians
+	for _, r := range rows {
+		figures = append(figures, max(r.low, least), min(r.high, most))
+	}
+	const left, right = 8.0, chartWidth - 8.0
+	s := axis{log: true}.fit(figures, 6)
+	at := func(x float64) float64 { return left + s.position(x)*(right-left) }
+	bottom := float64(len(rows))*barRow + 2
+	grid, free := "", math.Inf(-1)
+	for _, t := range s.ticks {
+		x, half := at(t.at), glyph*float64(len([]rune(t.label)))/2+2
+		for i := range rows { // not through the text
+			top := float64(i)*barRow + 17
+			grid += polyline([][2]float64{{x, top}, {x, top + barThick + 3}})
+		}
+		if middle := min(max(x, half), chartWidth-half); middle-half > free {
+			c.text("tick", middle, bottom+16, "middle", t.label)
+			free = middle + half
+		}
+	}
+	c.path("grid", grid, "")
+	for i, r := range rows {
+		top := float64(i) * barRow
+		c.label(top, r.name, r.note, r.label)
+		mid := top + 18 + barThick/2
+		c.path("one", polyline([][2]float64{{at(1), mid - 8}, {at(1), mid + 8}}), "")
+		if r.low < r.high {
+			lo, hi := at(max(r.low, least)), at(min(r.high, most))
+			d := polyline([][2]float64{{lo, mid}, {hi, mid}})
+			if r.low < least { // it goes on
+				d += polyline([][2]float64{{lo + 4, mid - 4}, {lo, mid}, {lo + 4, mid + 4}})
+			}
+			if r.high > most {
+				d += polyline([][2]float64{{hi - 4, mid - 4}, {hi, mid}, {hi - 4, mid + 4}})
+			}
+			c.path("reach "+r.class, d, "")
+		}
+		c.path("dot "+r.class, style(3).shape(at(r.median), mid), "")
+	}
+	c.path("base", polyline([][2]float64{{left, bottom}, {right, bottom}}), "")
+	c.Height = bottom + 22
+}
+
+// label writes the line of text above a row: a name, what to say of it, and figures.
+func (c *chart) label(top float64, name, note, figures string) {
+	room := chartWidth - glyph*float64(len([]rune(figures))) - 10
+	m := mark{Kind: "text", Class: "name", Y: coordinate(top + 13), Text: cut(name, room)}
+	if glyph*float64(len([]rune(m.Text))+len(note)+2) < room {
+		m.Note = note
+	}
+	c.Marks = append(c.Marks, m)
+	if figures != "" {
+		c.text("value", chartWidth, top+13, "end", figures)
+	}
 }
 
 // style is how a series looks: a colour, and a shape and a dash for those who cannot tell
@@ -188,6 +260,10 @@ type axis struct {
 	ticks []tick   // fixed ones; nil: they follow from the figures
 	least *float64 // where it begins; nil: where the figures do, or at 0 if that is not log
 	label func(float64) string
+
+	// What lies beyond the last place that is known is drawn apart; 0: nothing.
+	known  int
+	beyond string
 }
 
 type tick struct {
@@ -235,15 +311,16 @@ func (a axis) fitLog(low, high float64, most int) scaled {
 	if low == high {
 		low, high = low/2, high*2
 	}
+	if a.ticks == nil {
+		low, high = roundDown(low), 1/roundDown(1/high)
+	}
 	s, err := scale.NewLog(low, high, 10)
 	if err != nil { // its range has a 0, which max took out
 		panic(err)
 	}
 	ticks := a.ticks
 	if ticks == nil {
-		o := scale.TickOptions{Max: most}
-		s.Nice(o)
-		major, minor := s.Ticks(o)
+		major, minor := s.Ticks(scale.TickOptions{Max: most})
 		if len(major) < 4 {
 			major = append(major, roundOnes(minor)...)
 			slices.Sort(major)
@@ -252,6 +329,17 @@ func (a axis) fitLog(low, high float64, most int) scaled {
 		ticks = a.labelled(major)
 	}
 	return scaled{s.Map, ticks}
+}
+
+// roundDown returns the next number below that begins with 1, 2 or 5.
+func roundDown(x float64) float64 {
+	decade := math.Pow(10, math.Floor(math.Log10(x)+1e-9))
+	for _, d := range []float64{5, 2} {
+		if x >= d*decade*(1-1e-9) {
+			return d * decade
+		}
+	}
+	return decade
 }
 
 // roundOnes are those that begin with 2 or 5.
@@ -282,7 +370,7 @@ func short(x float64) string {
 		return round(x/1e9, "G")
 	case a >= 1e6:
 		return round(x/1e6, "M")
-	case a >= 1e4:
+	case a >= 1e3:
 		return round(x/1e3, "k")
 	default:
 		return round(x, "")
@@ -321,13 +409,20 @@ func (c *chart) lines(x, y axis, all []series) bool {
 	for _, s := range all {
 		for _, p := range s.points {
 			xs, ys = append(xs, p.x), append(ys, p.y)
-			if p.low < p.high {
-				ys = append(ys, p.low, p.high)
-			}
 		}
 	}
 	if len(xs) == 0 {
 		return false
+	}
+	all, least, most := slices.Clone(all), slices.Min(ys)/reach, slices.Max(ys)*reach
+	for i, s := range all {
+		all[i].points = slices.Clone(s.points)
+		for k := range all[i].points {
+			if p := &all[i].points[k]; p.low < p.high {
+				p.low, p.high = max(p.low, least), min(p.high, most)
+				ys = append(ys, p.low, p.high)
+			}
+		}
 	}
 	sx, sy := x.fit(xs, 7), y.fit(ys, 6)
 	px := func(v float64) float64 { return plotLeft + sx.position(v)*(plotRight-plotLeft) }
@@ -341,11 +436,12 @@ func (c *chart) lines(x, y axis, all []series) bool {
 }
 
 func (c *chart) axes(x, y axis, sx, sy scaled, px, py func(float64) float64) {
-	c.text("axis", 0, 12, "start", y.title)
-	free := math.Inf(1) // below the label before
+	c.text("axis", 0, 12, "", y.title)
+	c.beyond(x, sx, px)
+	grid, free := "", math.Inf(1) // below the label before
 	for _, t := range sy.ticks {
 		at := py(t.at)
-		c.path("grid", polyline([][2]float64{{plotLeft, at}, {plotRight, at}}), "")
+		grid += polyline([][2]float64{{plotLeft, at}, {plotRight, at}})
 		if at < free {
 			c.text("tick", plotLeft-6, at+4, "end", t.label)
 			free = at - 16
@@ -354,21 +450,40 @@ func (c *chart) axes(x, y axis, sx, sy scaled, px, py func(float64) float64) {
 	free = math.Inf(-1)
 	for _, t := range sx.ticks {
 		at, half := px(t.at), glyph*float64(len([]rune(t.label)))/2+2
-		c.path("grid", polyline([][2]float64{{at, plotBottom}, {at, plotBottom + 4}}), "")
+		grid += polyline([][2]float64{{at, plotBottom}, {at, plotBottom + 4}})
 		middle := min(max(at, half), chartWidth-half) // at the edge it would be cut off
 		if middle-half > free {
 			c.text("tick", middle, plotBottom+17, "middle", t.label)
 			free = middle + half
 		}
 	}
+	c.path("grid", grid, "")
 	c.path("base", polyline([][2]float64{{plotLeft, plotBottom}, {plotRight, plotBottom}}), "")
 	c.text("axis", (plotLeft+plotRight)/2, plotBottom+34, "middle", x.title)
 }
 
+// beyond shades the part of a plot with ticks beyond what is known, from half way between.
+func (c *chart) beyond(x axis, s scaled, px func(float64) float64) {
+	first := slices.IndexFunc(s.ticks, func(t tick) bool { return x.known > 0 && t.at > float64(x.known) })
+	if first < 0 {
+		return
+	}
+	from := plotLeft
+	if first > 0 {
+		from = (px(s.ticks[first-1].at) + px(s.ticks[first].at)) / 2
+	}
+	c.rect("rail", from, plotTop-6, chartWidth-from, plotBottom-plotTop+6, "")
+	c.text("note", chartWidth, 12, "end", x.beyond)
+}
+
 func (c *chart) series(s series, px, py func(float64) float64) {
 	var points [][2]float64
-	for _, p := range s.points {
-		points = append(points, [2]float64{px(p.x), py(p.y)})
+	for i, p := range s.points {
+		x, y := px(p.x), py(p.y)
+		if last := len(points) - 1; s.bare && 0 < i && i < len(s.points)-1 && math.Hypot(x-points[last][0], y-points[last][1]) < 1 {
+			continue // it cannot be seen
+		}
+		points = append(points, [2]float64{x, y})
 		if p.low < p.high {
 			c.path("spread "+s.style.colour(), polyline([][2]float64{{px(p.x), py(p.low)}, {px(p.x), py(p.high)}}), "")
 		}
@@ -395,32 +510,41 @@ func (c *chart) key(all []series, top float64) float64 {
 		if !s.bare {
 			c.path("dot "+s.style.colour(), s.style.shape(x+15, y), "")
 		}
-		c.text("name", x+34, y+4, "start", cut(s.name, column-38))
+		c.text("name", x+34, y+4, "", cut(s.name, column-38))
 	}
 	return top + float64((len(all)+1)/2)*keyRow - keyRow/2
 }
 
+// kind is a part of a whole, and how it looks, the same in all charts.
+type kind struct {
+	name string
+	look int
+}
+
+func (k kind) class() string { return fmt.Sprint(min(k.look, stackKinds-1)) }
+
 // stack is a row of a chart of parts of a whole.
 type stack struct {
 	name  string
+	note  string
 	parts []float64 // shares, in the order of the kinds
 }
 
 // stacks draws rows of shares, and the kinds below.
-func (c *chart) stacks(kinds []string, rows []stack) {
+func (c *chart) stacks(kinds []kind, rows []stack) {
 	for i, r := range rows {
 		top := float64(i) * barRow
-		c.text("name", 0, top+12, "start", cut(r.name, chartWidth))
+		c.label(top, r.name, "", r.note)
 		x := 0.0
 		for k, share := range r.parts {
 			w := share * chartWidth
 			if w <= 0 {
 				continue
 			}
-			tip := fmt.Sprintf("%s: %s %s", r.name, kinds[k], percent(share))
-			c.rect(fmt.Sprintf("part k%d", k%stackKinds), x, top+17, w, barThick+3, tip)
+			tip := fmt.Sprintf("%s: %s %s", r.name, kinds[k].name, percent(share))
+			c.rect("part k"+kinds[k].class(), x, top+17, w, barThick+3, tip)
 			if label := percent(share); w > glyph*float64(len(label))+4 {
-				c.text(fmt.Sprintf("share on%d", k%stackKinds), x+w/2, top+28, "middle", label)
+				c.text("share on"+kinds[k].class(), x+w/2, top+28, "middle", label)
 			}
 			x += w
 		}
@@ -429,8 +553,8 @@ func (c *chart) stacks(kinds []string, rows []stack) {
 	const columns = 3
 	for k, kind := range kinds {
 		x, y := float64(k%columns)*chartWidth/columns, top+float64(k/columns)*keyRow
-		c.rect(fmt.Sprintf("part k%d", k%stackKinds), x, y-6, 12, 12, "")
-		c.text("name", x+18, y+4, "start", cut(kind, chartWidth/columns-22))
+		c.rect("part k"+kind.class(), x, y-6, 12, 12, "")
+		c.text("name", x+18, y+4, "", cut(kind.name, chartWidth/columns-22))
 	}
 	c.Height = top + float64((len(kinds)+columns-1)/columns)*keyRow
 }

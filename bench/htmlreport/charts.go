@@ -9,6 +9,7 @@ import (
 	"strings"
 
 	"github.com/objhash/objhash/bench"
+	"github.com/objhash/objhash/bench/attribution"
 )
 
 // table has a header for each row: its first column.
@@ -49,20 +50,29 @@ func (n names) of(name string) style {
 
 func sizeWords(objects int) string { return bench.Plural(objects, "object") }
 
-func cellWords(res *bench.Result) string {
-	return sizeWords(res.Objects) + ", " + bench.Plural(res.Threads, "thread")
+// threadWords says so if not all of the threads could run at a time.
+func (run *Run) threadWords(threads int) string {
+	s := bench.Plural(threads, "thread")
+	if p := run.processors(); threads > p {
+		s += " on " + bench.Plural(p, "processor")
+	}
+	return s
+}
+
+func (run *Run) cellWords(res *bench.Result) string {
+	return sizeWords(res.Objects) + ", " + run.threadWords(res.Threads)
 }
 
 // cellChart has a bar for each target of a cell, the fastest first.
 func (b *builder) cellChart(run *Run, cell []*bench.Result) *chart {
 	head := cell[0]
-	c := b.chart("Time per operation: "+cellWords(head), fmt.Sprintf("%s: ns per operation, less is better", head.Profile))
+	c := b.chart("Time per operation: "+run.cellWords(head), fmt.Sprintf("%s: ns per operation, less is better", head.Profile))
 	reference := run.report.Reference(cell)
 	header := []string{"target", "ns/op", "interval", "Mops/s", "bytes/object", "trials", "verified"}
 	if reference != nil {
 		header = append(header, "× "+reference.Target)
 	}
-	c.Table = table{Caption: head.Profile + ", " + cellWords(head), Header: header}
+	c.Table = table{Caption: head.Profile + ", " + run.cellWords(head), Header: header}
 	var rows []bar
 	for _, res := range slices.SortedStableFunc(slices.Values(cell), byTime) {
 		row := bar{name: res.Target, class: b.names.of(res.Target).colour()}
@@ -78,7 +88,7 @@ func (b *builder) cellChart(run *Run, cell []*bench.Result) *chart {
 		switch {
 		case res.NoTable:
 			row.note = "no table"
-		case run.extra[res].Unsteady:
+		case res.Unsteady:
 			row.note = "unsteady"
 		case res == reference:
 			row.note = "reference"
@@ -108,10 +118,7 @@ func (run *Run) cellRow(res, reference *bench.Result) []datum {
 	if res.BytesPerObject != nil {
 		row[4].Text = fmt.Sprintf("%.1f", *res.BytesPerObject)
 	}
-	x := run.extra[res]
-	if n := len(x.Outliers); n > 0 {
-		row[5].Note = bench.Plural(n, "outlier")
-	}
+	row[5].Note = doubts(res)
 	if reference == nil {
 		return row
 	}
@@ -120,10 +127,25 @@ func (run *Run) cellRow(res, reference *bench.Result) []datum {
 		t, _ := run.timesFaster(res, reference)
 		times.Text = bench.Digits(t.Median)
 		if res != reference {
-			times.Note = interval(bench.Interval(t))
+			times.Note = interval(t)
 		}
 	}
 	return append(row, times)
+}
+
+// doubts are what makes trials tell less than as many others.
+func doubts(res *bench.Result) string {
+	var all []string
+	if n := len(res.Outliers); n > 0 {
+		all = append(all, bench.Plural(n, "outlier"))
+	}
+	if res.Unsteady {
+		all = append(all, "unsteady")
+	}
+	if most := slices.Max(append([]float64{0}, res.StealPercents...)); most >= 1 {
+		all = append(all, fmt.Sprintf("up to %.0f %% of the CPU stolen", most))
+	}
+	return strings.Join(all, ", ")
 }
 
 func verdict(res *bench.Result) string {
@@ -212,21 +234,22 @@ func wide(all []series) bool {
 }
 
 // threadsChart is the throughput of each target by the number of threads.
-func (b *builder) threadsChart(profile string, objects int, results []*bench.Result) *chart {
+func (b *builder) threadsChart(run *Run, profile string, objects int, results []*bench.Result) *chart {
 	c := b.chart("Throughput by threads: "+sizeWords(objects), profile+": million operations per second by number of threads, more is better")
-	return b.sweep(c, results, axis{title: "threads"}, axis{title: "Mops/s"},
+	x := axis{title: "threads", known: run.processors(), beyond: "more than processors"}
+	return b.sweep(c, results, x, axis{title: "Mops/s"},
 		func(res *bench.Result) int { return res.Threads }, func(ns float64) float64 { return 1000 / ns }, "thread")
 }
 
 // sizeChart is the time of each target by the number of objects.
-func (b *builder) sizeChart(profile string, threads int, results []*bench.Result) *chart {
-	c := b.chart("Time by size: "+bench.Plural(threads, "thread"), profile+": ns per operation by number of objects, less is better")
+func (b *builder) sizeChart(profile, title string, threads int, results []*bench.Result) *chart {
+	c := b.chart(title, profile+": ns per operation by number of objects, less is better")
 	return b.sweep(c, results, axis{title: "objects"}, axis{title: "ns/op"},
 		func(res *bench.Result) int { return res.Objects }, func(ns float64) float64 { return ns }, "object")
 }
 
 // bytesChart has the memory of each target, of the cell with most threads.
-func (b *builder) bytesChart(run *Run, profile string, objects int, results []*bench.Result) *chart {
+func (b *builder) bytesChart(profile string, objects int, results []*bench.Result) *chart {
 	most := map[string]*bench.Result{}
 	for _, res := range results {
 		if old := most[res.Target]; res.BytesPerObject != nil && (old == nil || res.Threads > old.Threads) {
@@ -251,7 +274,7 @@ func (b *builder) bytesChart(run *Run, profile string, objects int, results []*b
 		}
 		rows = append(rows, bar{name: res.Target, class: b.names.of(res.Target).colour(), value: bytes, label: label})
 		row := data(res.Target, fmt.Sprintf("%.1f", bytes), res.BytesSource, "–", bench.Grouped(res.Threads))
-		if rss := run.extra[res].RSSBytesPerObject; rss != nil {
+		if rss := res.RSSBytesPerObject; rss != nil {
 			row[3].Text = fmt.Sprintf("%.1f", *rss)
 		}
 		c.Table.Rows = append(c.Table.Rows, row)
@@ -260,17 +283,14 @@ func (b *builder) bytesChart(run *Run, profile string, objects int, results []*b
 	return c
 }
 
-// cpuKinds are the kinds of work in the order in which they are drawn; others follow.
-var cpuKinds = []string{"hash", "search", "insert", "count", "grow", "lock wait", "runtime", "harness", "other"}
-
 // cpuChart has what each target of a cell spent its time on; nil: there are no profiles.
 func (b *builder) cpuChart(run *Run, cell []*bench.Result) *chart {
-	spent := map[string]bool{}
+	spent := map[attribution.Category]bool{}
 	var results []*bench.Result
 	for _, res := range slices.SortedStableFunc(slices.Values(cell), byTime) {
-		if x := run.extra[res]; x.CPU != nil && len(x.CPU.Shares) > 0 {
+		if res.CPU != nil && len(res.CPU.Shares) > 0 {
 			results = append(results, res)
-			for kind := range x.CPU.Shares {
+			for kind := range res.CPU.Shares {
 				spent[kind] = true
 			}
 		}
@@ -278,31 +298,68 @@ func (b *builder) cpuChart(run *Run, cell []*bench.Result) *chart {
 	if len(results) == 0 {
 		return nil
 	}
-	kinds := slices.SortedFunc(maps.Keys(spent), func(x, y string) int {
-		return cmp.Or(cmp.Compare(kindRank(x), kindRank(y)), cmp.Compare(x, y))
-	})
-	c := b.chart("Where the CPU time went: "+cellWords(cell[0]), cell[0].Profile+": shares of the CPU time of each target, by kind of work")
-	c.Table = table{Caption: cell[0].Profile + ", " + cellWords(cell[0]) + ": CPU time", Header: slices.Concat([]string{"target"}, kinds, []string{"samples"})}
+	where := cell[0].Profile + ", " + run.cellWords(cell[0])
+	c := b.chart("CPU time: "+run.cellWords(cell[0]), cell[0].Profile+": shares of the CPU time of each target, by kind of work")
+	c.Table = table{Caption: where + ": CPU time", Header: []string{"target"}}
+	var kinds []kind
+	for _, name := range slices.SortedFunc(maps.Keys(spent), byCategory) {
+		kinds = append(kinds, kind{string(name), categoryRank(name)})
+		c.Table.Header = append(c.Table.Header, string(name))
+	}
+	c.Table.Header = append(c.Table.Header, "samples")
 	var rows []stack
 	for _, res := range results {
-		usage := run.extra[res].CPU
 		s, row := stack{name: res.Target}, data(res.Target)
-		for _, kind := range kinds {
-			s.parts = append(s.parts, usage.Shares[kind])
-			row = append(row, datum{Text: percent(usage.Shares[kind])})
+		if res.CPU.Samples < samplesEnough {
+			s.note = bench.Plural(res.CPU.Samples, "sample") + " only"
 		}
-		c.Table.Rows = append(c.Table.Rows, append(row, datum{Text: bench.Grouped(usage.Samples)}))
+		for _, k := range kinds {
+			share := res.CPU.Shares[attribution.Category(k.name)]
+			s.parts = append(s.parts, share)
+			row = append(row, datum{Text: percent(share)})
+		}
+		c.Table.Rows = append(c.Table.Rows, append(row, datum{Text: bench.Grouped(res.CPU.Samples)}))
 		rows = append(rows, normal(s))
 	}
 	c.stacks(kinds, rows)
 	return c
 }
 
-func kindRank(kind string) int {
-	if i := slices.Index(cpuKinds, kind); i >= 0 {
+// samplesEnough is how many samples tell a share to about 5 % of the whole.
+const samplesEnough = 100
+
+// categoryRank is the place of a category; those that are not known come last.
+func categoryRank(c attribution.Category) int {
+	if i := slices.Index(attribution.Categories(), c); i >= 0 {
 		return i
 	}
-	return len(cpuKinds)
+	return len(attribution.Categories())
+}
+
+func byCategory(x, y attribution.Category) int {
+	return cmp.Or(cmp.Compare(categoryRank(x), categoryRank(y)), cmp.Compare(x, y))
+}
+
+// waitChart has how long the threads of each target waited for each other; nil: none did.
+func (b *builder) waitChart(run *Run, cell []*bench.Result) *chart {
+	c := b.chart("Waiting: "+run.cellWords(cell[0]), cell[0].Profile+": ns per operation that threads slept for each other, in a trial that recorded it, which makes it longer")
+	c.Table = table{Caption: cell[0].Profile + ", " + run.cellWords(cell[0]) + ": waiting",
+		Header: []string{"target", "ns/op waited", "of it for mutexes"}}
+	var rows []bar
+	most := 0.0
+	for _, res := range slices.SortedStableFunc(slices.Values(cell), byTime) {
+		if w := res.Contention; w != nil {
+			most = max(most, w.BlockNs)
+			label := bench.Digits(w.BlockNs)
+			rows = append(rows, bar{name: res.Target, class: b.names.of(res.Target).colour(), value: w.BlockNs, label: label})
+			c.Table.Rows = append(c.Table.Rows, data(res.Target, label, bench.Digits(min(w.MutexNs, w.BlockNs))))
+		}
+	}
+	if most == 0 {
+		return nil
+	}
+	c.bars(rows)
+	return c
 }
 
 // normal keeps shares that add up to more than all within the picture.
@@ -332,7 +389,7 @@ func (run *Run) matrices(cells [][]*bench.Result) (all []table) {
 	for _, n := range threads {
 		some := slices.DeleteFunc(slices.Clone(cells), func(cell []*bench.Result) bool { return cell[0].Threads != n })
 		if t := matrix(some); len(t.Rows) > 1 && len(t.Header) > 2 {
-			t.Caption = "ns/op, " + bench.Plural(n, "thread")
+			t.Caption = "ns/op, " + run.threadWords(n)
 			all = append(all, t)
 		}
 	}
@@ -393,37 +450,57 @@ func heat(cell []*bench.Result, at int, best float64) datum {
 	return d
 }
 
-// pairsTable has the comparisons that the run made itself.
-func (run *Run) pairsTable() *table {
-	if len(run.Pairs) == 0 {
+// pairsChart has by how much each target of a cell is ahead of the one that the cell is
+// compared with, from trials side by side; nil: the run compared none.
+func (b *builder) pairsChart(run *Run, cell []*bench.Result) *chart {
+	head := cell[0]
+	pairs := slices.DeleteFunc(slices.Clone(run.report.Pairs), func(p bench.Pair) bool {
+		return p.Profile != head.Profile || p.Objects != head.Objects || p.Threads != head.Threads
+	})
+	if len(pairs) == 0 {
 		return nil
 	}
-	t := &table{Caption: "Pairs of targets, compared trial by trial",
-		Header: []string{"target", "against", "profile", "objects", "threads", "times faster", "interval", "p"}}
-	for _, p := range run.Pairs {
-		row := data(p.Target, p.Against, p.Profile, bench.Grouped(p.Objects), bench.Grouped(p.Threads),
-			bench.Digits(p.TimesFaster.Median), interval(bench.Interval(p.TimesFaster)), fmt.Sprintf("%.2g", p.P))
-		if p.TimesFaster.Low <= 1 && p.TimesFaster.High >= 1 {
-			row[5].Note = "no clear difference"
+	slices.SortStableFunc(pairs, func(p, q bench.Pair) int { return cmp.Compare(q.TimesFaster.Median, p.TimesFaster.Median) })
+	against := pairs[0].Against
+	c := b.chart("Times as fast as "+against+": "+run.cellWords(head),
+		head.Profile+": ratio of the trials of each round, with its interval; right of 1 is faster")
+	c.Table = table{Caption: head.Profile + ", " + run.cellWords(head) + ": comparison, round by round",
+		Header: []string{"target", "against", "times as fast", "interval", "p", "clear"}}
+	var rows []ratio
+	for _, p := range pairs {
+		t := p.TimesFaster
+		r := ratio{name: p.Target, class: b.names.of(p.Target).colour(), median: t.Median, low: t.Low, high: t.High,
+			label: bench.Digits(t.Median) + " " + interval(t)}
+		clear := "yes"
+		if t.Low <= 1 && t.High >= 1 {
+			clear, r.note = "no", "not clear"
 		}
-		t.Rows = append(t.Rows, row)
+		rows = append(rows, r)
+		c.Table.Rows = append(c.Table.Rows, data(p.Target, p.Against, bench.Digits(t.Median), interval(t), fmt.Sprintf("%.2g", p.P), clear))
 	}
-	return t
+	c.forest(rows)
+	return c
 }
 
 func (run *Run) thresholdsTable() *table {
-	if len(run.Thresholds) == 0 {
+	if len(run.report.Thresholds) == 0 {
 		return nil
 	}
 	t := &table{Caption: "Thresholds of the profiles",
 		Header: []string{"profile", "target", "objects", "threads", "what", "limit", "value", "outcome"}}
-	for _, h := range run.Thresholds {
-		outcome := "kept"
+	for _, h := range run.report.Thresholds {
+		what, value, outcome := string(h.What), "–", "not measured"
+		if h.Against != "" {
+			what += " than " + h.Against
+		}
+		limit := map[string]string{bench.BoundMin: "at least ", bench.BoundMax: "at most "}[h.Bound] + bench.Digits(h.Limit)
+		if h.Value != nil {
+			value, outcome = bench.Digits(*h.Value), "kept"
+		}
 		if h.Crossed {
 			outcome = "CROSSED"
 		}
-		t.Rows = append(t.Rows, data(h.Profile, h.Target, bench.Grouped(h.Objects), bench.Grouped(h.Threads),
-			h.What, bench.Digits(h.Limit), bench.Digits(h.Value), outcome))
+		t.Rows = append(t.Rows, data(h.Profile, h.Target, bench.Grouped(h.Objects), bench.Grouped(h.Threads), what, limit, value, outcome))
 	}
 	return t
 }

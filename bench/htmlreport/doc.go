@@ -16,6 +16,8 @@
 //     names nothing that a browser would fetch.
 //   - Each chart has a name and a description for those who do not see it, and its figures
 //     as a table. A series has a shape and a dash besides its colour.
+//   - An interval that reaches far beyond all medians is drawn as far as a factor of 2 beyond
+//     them, with an arrow in a chart of rows; its figures are in full.
 //   - A document of any content makes a page or an error. What is optional in a document
 //     may be missing.
 //   - The same documents make the same page, byte for byte.

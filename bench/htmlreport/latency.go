@@ -26,9 +26,9 @@ func beyond(percentile float64) float64 { return -math.Log10(1 - percentile/100)
 // that do nothing; nil: no call was timed.
 func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 	head := cell[0]
-	c := b.chart("Latency: "+cellWords(head), head.Profile+": time of single calls by percentile, less is better")
-	c.Table = table{Caption: head.Profile + ", " + cellWords(head) + ": latency",
-		Header: []string{"target", "ops/call", "p50", "p90", "p99", "p99.9", "p99.99", "max", "calls"}}
+	c := b.chart("Latency: "+run.cellWords(head), head.Profile+": time of a call by percentile, less is better"+timedHow(cell))
+	c.Table = table{Caption: head.Profile + ", " + run.cellWords(head) + ": latency",
+		Header: []string{"target", "ops/call", "p50", "p90", "p99", "p99.9", "p99.99", "max", "calls timed"}}
 	var all []series
 	last := 0.0
 	add := func(name string, st style, l *bench.Latency, points []point) {
@@ -45,12 +45,13 @@ func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 	}
 	for _, res := range slices.SortedStableFunc(slices.Values(cell), byTime) {
 		if res.Latency != nil {
-			add(res.Target, b.names.of(res.Target), res.Latency, run.distribution(res))
+			add(ofCalls(res.Target, res.Latency), b.names.of(res.Target), res.Latency, run.distribution(res))
 		}
 	}
 	for i := range run.report.Controls {
 		if k := &run.report.Controls[i]; k.Profile == head.Profile && k.Objects == head.Objects && k.Threads == head.Threads {
-			add(controlName, b.names.of(controlName), &k.Latency, nil)
+			name := ofCalls(controlName, &k.Latency)
+			add(name, b.names.of(name), &k.Latency, nil)
 		}
 	}
 	x := axis{title: "percentile of the calls", least: new(float64)}
@@ -66,8 +67,35 @@ func (b *builder) latencyChart(run *Run, cell []*bench.Result) *chart {
 	return c
 }
 
+// timedHow says which calls of a cell were timed, and from when on.
+func timedHow(cell []*bench.Result) string {
+	var how, blocks string
+	for _, res := range cell {
+		l := res.Latency
+		if l != nil && l.OpsPerCall > 1 {
+			blocks = "; ×n: calls of n operations"
+		}
+		switch {
+		case l == nil:
+		case l.Corrected:
+			how = "; from when a call was to begin, waiting for calls before it included"
+		case l.SampledEvery > 1 && how == "":
+			how = "; a sample of the calls"
+		}
+	}
+	return how + blocks
+}
+
+// ofCalls names a series, and how many operations its calls have if that is not one.
+func ofCalls(name string, l *bench.Latency) string {
+	if l.OpsPerCall > 1 {
+		name += fmt.Sprintf(" ×%d", l.OpsPerCall)
+	}
+	return name
+}
+
 // controlName is what people see of calls that do nothing.
-const controlName = "nothing (control)"
+const controlName = "control"
 
 // percentiles are the points that every document has. The largest value is drawn where one
 // call is.
@@ -94,7 +122,14 @@ func latencyRow(name string, l *bench.Latency) []datum {
 	for _, ns := range []int64{l.P50, l.P90, l.P99, l.P999, l.P9999, l.Max} {
 		row = append(row, datum{Text: nanoseconds(float64(ns))})
 	}
-	return append(row, datum{Text: bench.Grouped(l.Calls)})
+	timed := datum{Text: bench.Grouped(l.Calls)}
+	switch {
+	case l.RatePerS > 0:
+		timed.Note = fmt.Sprintf("%s of %s ops/s served", short(l.ServedPerS), short(l.RatePerS))
+	case l.SampledEvery > 1:
+		timed.Note = fmt.Sprintf("1 of %d", l.SampledEvery)
+	}
+	return append(row, timed)
 }
 
 // distribution is the whole histogram of a result, if the folder of the run has it. One that

@@ -12,13 +12,11 @@ import (
 
 	"github.com/objhash/objhash/bench"
 	"github.com/objhash/objhash/bench/model"
+	"github.com/objhash/objhash/bench/rundir"
 )
 
 // ErrNoReport is what Load returns, wrapped, for a file that is no report of crbench.
 var ErrNoReport = errors.New("no report of crbench")
-
-// reportName is the document in the folder of a run.
-const reportName = "report.json"
 
 // Run is a document that was read: of `crbench run`, or of `crbench model`.
 type Run struct {
@@ -26,9 +24,7 @@ type Run struct {
 
 	dir    string // that the document is in
 	report *bench.Report
-	extra  map[*bench.Result]*resultExtras
-	extras
-	model *model.Report
+	model  *model.Report
 }
 
 // Load reads documents, each from a file or from the folder of a run.
@@ -45,13 +41,7 @@ func Load(paths []string) ([]*Run, error) {
 }
 
 func load(path string) (*Run, error) {
-	name := strings.TrimSuffix(filepath.Base(path), ".json")
-	if info, err := os.Stat(path); err == nil && info.IsDir() {
-		if absolute, err := filepath.Abs(path); err == nil {
-			name = filepath.Base(absolute) // "." has no name of its own
-		}
-		path = filepath.Join(path, reportName)
-	}
+	path = rundir.ReportPath(path)
 	b, err := os.ReadFile(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading a report: %w", err)
@@ -60,8 +50,17 @@ func load(path string) (*Run, error) {
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w", path, err)
 	}
-	run.Name, run.dir = name, filepath.Dir(path)
+	run.Name, run.dir = nameOf(path), filepath.Dir(path)
 	return run, nil
+}
+
+// nameOf is what people call the run of a document: as its folder, if the document has the
+// name that it has in every folder.
+func nameOf(path string) string {
+	if absolute, err := filepath.Abs(path); err == nil && filepath.Base(path) == rundir.Report {
+		return filepath.Base(filepath.Dir(absolute))
+	}
+	return strings.TrimSuffix(filepath.Base(path), ".json")
 }
 
 func parse(b []byte) (*Run, error) {
@@ -70,28 +69,25 @@ func parse(b []byte) (*Run, error) {
 		return nil, fmt.Errorf("%w: %w", ErrNoReport, err)
 	}
 	run := &Run{}
-	var into []any
+	var into any
 	switch head.Schema {
 	case bench.Schema:
 		run.report = &bench.Report{}
-		into = []any{run.report, &run.extras}
+		into = run.report
 	case model.Schema:
 		run.model = &model.Report{}
-		into = []any{run.model}
+		into = run.model
 	case "":
 		return nil, fmt.Errorf("%w: it has no schema", ErrNoReport)
 	default:
 		return nil, fmt.Errorf("%w: its schema is %q; this crbench reads %q and %q", ErrNoReport, head.Schema, bench.Schema, model.Schema)
 	}
-	for _, v := range into {
-		if err := json.Unmarshal(b, v); err != nil {
-			return nil, fmt.Errorf("%w: %w", ErrNoReport, err)
-		}
+	if err := json.Unmarshal(b, into); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNoReport, err)
 	}
 	if err := run.check(); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrNoReport, err)
 	}
-	run.pairExtras()
 	return run, nil
 }
 
@@ -116,21 +112,21 @@ func (run *Run) check() error {
 			return fmt.Errorf("result %d has %v ns per operation", i, *res.NsPerOp)
 		case res.BytesPerObject != nil && !(math.Abs(*res.BytesPerObject) <= figureMost):
 			return fmt.Errorf("result %d has %v bytes per object", i, *res.BytesPerObject)
+		case res.Contention != nil && !(res.Contention.BlockNs >= 0 && res.Contention.BlockNs <= figureMost):
+			return fmt.Errorf("result %d waited %v ns per operation", i, res.Contention.BlockNs)
 		}
-	}
-	for i, p := range run.Pairs {
-		if t := p.TimesFaster; !drawable(t.Median, t.Low, t.High) {
-			return fmt.Errorf("pair %d is %v times faster", i, t)
-		}
-	}
-	for i, x := range run.extras.Results {
-		if x == nil || x.CPU == nil {
+		if res.CPU == nil {
 			continue
 		}
-		for name, share := range x.CPU.Shares {
+		for name, share := range res.CPU.Shares {
 			if !(share >= 0 && share <= 1) {
 				return fmt.Errorf("result %d spent the share %v on %q", i, share, name)
 			}
+		}
+	}
+	for i, p := range run.report.Pairs {
+		if t := p.TimesFaster; !drawable(t.Median, t.Low, t.High) {
+			return fmt.Errorf("pair %d is %v times faster", i, t)
 		}
 	}
 	return nil
@@ -153,18 +149,4 @@ func (run *Run) checkModel() error {
 
 func drawable(figures ...float64) bool {
 	return !slices.ContainsFunc(figures, func(x float64) bool { return !(x >= figureLeast && x <= figureMost) })
-}
-
-// pairExtras finds the extras of each result.
-func (run *Run) pairExtras() {
-	run.extra = map[*bench.Result]*resultExtras{}
-	if run.report == nil {
-		return
-	}
-	for i, res := range run.report.Results {
-		run.extra[res] = &resultExtras{}
-		if i < len(run.extras.Results) && run.extras.Results[i] != nil {
-			run.extra[res] = run.extras.Results[i]
-		}
-	}
 }

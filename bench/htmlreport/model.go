@@ -25,11 +25,13 @@ func (b *builder) modelSection(run *Run, id string) *section {
 		}
 	}
 	predicted := &profileSection{ID: id + "-profile1", Name: "Predictions"}
+	var charts []*chart
 	for _, name := range profiles {
 		if c := b.predictions(run, name); c != nil {
-			predicted.Charts = append(predicted.Charts, c)
+			charts = append(charts, c)
 		}
 	}
+	predicted.add("What will more cores gain?", charts...)
 	s.Profiles = append(s.Profiles, predicted)
 	s.Env = environment(m.Env)
 	s.Commands = commands(m.Command, fmt.Sprintf("seed %d", m.Seed), m.Env)
@@ -53,7 +55,7 @@ func (b *builder) predictions(run *Run, profile string) *chart {
 		}
 	}
 	slices.Sort(threads)
-	x := axis{title: "threads", log: true}
+	x := axis{title: "threads", log: true, known: run.model.Cores, beyond: "extrapolated"}
 	c.Table = table{Caption: profile + ": " + c.Desc, Header: []string{"strategy"}}
 	for _, n := range threads {
 		x.ticks = append(x.ticks, tick{float64(n), short(float64(n))})

@@ -9,6 +9,7 @@ import (
 	"io"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/objhash/objhash/bench"
 	"github.com/objhash/objhash/bench/machine"
@@ -40,6 +41,7 @@ func Write(w io.Writer, runs []*Run) error {
 type page struct {
 	Title    string
 	Subtitle string
+	Single   bool   // it has one run, which its title names
 	Lede     string // of several runs
 	Sections []*section
 	Across   []*chart // sizes over several runs
@@ -55,18 +57,31 @@ type section struct {
 	Matrices []table
 	Profiles []*profileSection
 
-	Pairs, Thresholds, Skipped *table
+	Thresholds, Skipped *table
 
 	Notes    []string
 	Env      [][2]string
 	Commands []string
-	Sources  []profileSource
+	Sources  []bench.ProfileText
 }
 
 // profileSection is what it says of a profile.
 type profileSection struct {
 	ID, Name, Summary string
-	Charts            []*chart
+	Groups            []group
+}
+
+// group are charts that answer the same question.
+type group struct {
+	Title  string
+	Charts []*chart
+}
+
+func (s *profileSection) add(title string, charts ...*chart) {
+	charts = slices.DeleteFunc(charts, func(c *chart) bool { return c == nil })
+	if len(charts) > 0 {
+		s.Groups = append(s.Groups, group{title, charts})
+	}
 }
 
 // builder makes the charts of a page.
@@ -109,6 +124,7 @@ func newPage(runs []*Run) *page {
 	p.Subtitle = strings.Join(machines, "; ")
 	if len(runs) == 1 {
 		p.Title += ": " + runs[0].Name
+		p.Single = true
 		return p
 	}
 	p.Lede = fmt.Sprintf("%s with %s.", bench.Plural(len(runs), "run"), bench.Plural(results, "result"))
@@ -133,7 +149,7 @@ func (run *Run) env() machine.Env {
 
 func (b *builder) section(run *Run, id string) *section {
 	r := run.report
-	s := &section{ID: id, Name: run.Name, When: when(run.Started, run.Finished)}
+	s := &section{ID: id, Name: run.Name, When: when(r)}
 	cells := r.Cells()
 	ids := map[string]string{}
 	for _, cell := range cells {
@@ -146,11 +162,11 @@ func (b *builder) section(run *Run, id string) *section {
 	}
 	s.Answer = run.answer(cells, ids)
 	s.Matrices = run.matrices(cells)
-	s.Pairs, s.Thresholds, s.Skipped = run.pairsTable(), run.thresholdsTable(), run.skippedTable()
+	s.Thresholds, s.Skipped = run.thresholdsTable(), run.skippedTable()
 	s.Notes = run.notes()
 	s.Env = environment(r.Env)
 	s.Commands = commands(r.Command, fmt.Sprintf("seed %d", r.Seed), r.Env)
-	s.Sources = run.Profiles
+	s.Sources = r.Profiles
 	return s
 }
 
@@ -169,29 +185,31 @@ func (b *builder) profile(run *Run, id, name string, cells [][]*bench.Result) *p
 			threads = append(threads, n)
 		}
 	}
-	add := func(c *chart) {
-		if c != nil {
-			s.Charts = append(s.Charts, c)
+	each := func(draw func(*Run, []*bench.Result) *chart) (charts []*chart) {
+		for _, cell := range mine {
+			charts = append(charts, draw(run, cell))
 		}
+		return charts
 	}
-	for _, cell := range mine {
-		add(b.cellChart(run, cell))
+	ofSize := func(n int) []*bench.Result {
+		return only(results, func(res *bench.Result) bool { return res.Objects == n })
 	}
+	var memory, byThreads, bySize []*chart
 	for _, n := range sizes {
-		add(b.bytesChart(run, name, n, only(results, func(res *bench.Result) bool { return res.Objects == n })))
-	}
-	for _, n := range sizes {
-		add(b.threadsChart(name, n, only(results, func(res *bench.Result) bool { return res.Objects == n })))
+		memory = append(memory, b.bytesChart(name, n, ofSize(n)))
+		byThreads = append(byThreads, b.threadsChart(run, name, n, ofSize(n)))
 	}
 	for _, n := range threads {
-		add(b.sizeChart(name, n, only(results, func(res *bench.Result) bool { return res.Threads == n })))
+		of := only(results, func(res *bench.Result) bool { return res.Threads == n })
+		bySize = append(bySize, b.sizeChart(name, "Time by size: "+run.threadWords(n), n, of))
 	}
-	for _, cell := range mine {
-		add(b.latencyChart(run, cell))
-	}
-	for _, cell := range mine {
-		add(b.cpuChart(run, cell))
-	}
+	s.add("How fast is each?", each(b.cellChart)...)
+	s.add("How much faster, for sure?", each(b.pairsChart)...)
+	s.add("What do more threads gain?", byThreads...)
+	s.add("What do more objects cost?", bySize...)
+	s.add("How much memory?", memory...)
+	s.add("How long can a call take?", each(b.latencyChart)...)
+	s.add("Where does the time go?", append(each(b.cpuChart), each(b.waitChart)...)...)
 	return s
 }
 
@@ -201,7 +219,7 @@ func only(all []*bench.Result, f func(*bench.Result) bool) []*bench.Result {
 
 // summary is what a canonical profile says of itself.
 func (run *Run) summary(name string) string {
-	if slices.ContainsFunc(run.Profiles, func(p profileSource) bool { return p.Name == name }) {
+	if slices.ContainsFunc(run.report.Profiles, func(p bench.ProfileText) bool { return p.Name == name }) {
 		return "" // it may be another of that name; its own text is on the page
 	}
 	p, _ := bench.FindProfile(name)
@@ -240,8 +258,7 @@ func (b *builder) across(runs []*Run) (charts []*chart) {
 		if len(from[k]) < 2 {
 			continue
 		}
-		if c := b.sizeChart(k.profile, k.threads, results[k]); c != nil {
-			c.Title = k.profile + ": " + bench.Plural(k.threads, "thread")
+		if c := b.sizeChart(k.profile, k.profile+": "+bench.Plural(k.threads, "thread"), k.threads, results[k]); c != nil {
 			charts = append(charts, c)
 		}
 	}
@@ -251,17 +268,17 @@ func (b *builder) across(runs []*Run) (charts []*chart) {
 // notes say what to mind when reading the figures.
 func (run *Run) notes() (notes []string) {
 	r := run.report
-	processors := min(r.Env.Cores, r.Env.GOMAXPROCS)
-	if processors > 0 && slices.ContainsFunc(r.Results, func(res *bench.Result) bool { return res.Threads > processors }) {
+	processors := run.processors()
+	if slices.ContainsFunc(r.Results, func(res *bench.Result) bool { return res.Threads > processors }) {
 		notes = append(notes, fmt.Sprintf("More than %s took turns on %s: such figures show what it costs to wait for one that is not running, not what more processors gain.",
 			bench.Plural(processors, "thread"), bench.Plural(processors, "processor")))
 	}
 	if r.ClockNs > 0 {
-		notes = append(notes, fmt.Sprintf("A reading of the clock takes %s, and every latency has one in it. %q is the same calls without work: what the machine does to a thread.",
+		notes = append(notes, fmt.Sprintf("A reading of the clock takes %s, and every latency has one in it. %q is as many calls without work: what the machine does to a thread.",
 			nanoseconds(r.ClockNs), controlName))
 	}
-	if run.HarnessNs > 0 {
-		notes = append(notes, fmt.Sprintf("The loop of the harness takes %s per operation around a target that does nothing; it is part of every figure.", nanoseconds(run.HarnessNs)))
+	if r.HarnessNs > 0 {
+		notes = append(notes, fmt.Sprintf("The loop of the harness takes %s per operation around a target that does nothing; it is part of every figure.", nanoseconds(r.HarnessNs)))
 	}
 	return notes
 }
@@ -293,13 +310,18 @@ func commands(command, seed string, env machine.Env) (lines []string) {
 	return append(lines, "# "+seed)
 }
 
-func when(started, finished string) string {
-	switch {
-	case started == "":
+// when says when a run was made, and how long it took.
+func when(r *bench.Report) string {
+	const layout = "2006-01-02 15:04 MST"
+	if r.Started.IsZero() {
 		return ""
-	case finished == "":
-		return "started " + started
-	default:
-		return started + " to " + finished
 	}
+	s := "Measured on " + r.Started.UTC().Format(layout)
+	if took := r.Finished.Sub(r.Started); took > 0 {
+		s += ", in " + took.Round(time.Second).String()
+	}
+	for i, t := range r.Resumed {
+		s += []string{"; resumed on ", " and on "}[min(i, 1)] + t.UTC().Format(layout)
+	}
+	return s + "."
 }

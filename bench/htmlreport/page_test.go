@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -189,10 +190,11 @@ func TestAnswer(t *testing.T) {
 	}
 	text := answer.text()
 	for _, want := range []string{
-		"index was the fastest in 2 of 3 profiles and index-batch in 1.",
+		"index was the fastest in 2 of 3 profiles and index-batch in 1, but not clearly ahead of all others in 1.",
 		"1 result failed verification, without figures; 11 of 13 results were verified after every trial; 1 figure of what is no table cannot be verified.",
 		"grow (1,000,000 objects, 2 threads): index, 40.0 ns/op [38.0, 42.0], 3.00 times as fast as xsync4 [2.90, 3.10].",
 		"lookup-hit (10,000 objects, 1 thread): index-batch, 5.00 ns/op [4.00, 6.00], 8.00 times as fast as xsync4 [6.17, 10.8]; not clearly ahead of index.",
+		"Threshold: grow, 10,000 objects, 1 thread: index: p99_ns at most 80: CROSSED by 90",
 		"Failed: objhash in grow, 10,000 objects, 1 thread: 2 objrefs of one object",
 		"Mind: the load average was 9",
 		"Mind: The run was interrupted",
@@ -210,12 +212,14 @@ func TestCharts(t *testing.T) {
 	root := parse(t, render(t, everything(t)))
 	grow := section(t, root, "grow")
 	for title, cells := range map[string][]string{
-		"Time per operation: 10,000 objects, 1 thread":      {"index", "20.0", "[19.0, 21.0]", "50.0", "FAILED", "2.00 [1.86, 2.15]", "10 1 outlier"},
-		"Memory: 10,000 objects":                            {"index", "12.5", "own account", "44.2"},
-		"Throughput by threads: 1,000,000 objects":          {"index", "25.0 [23.8, 26.3]"},
-		"Time by size: 1 thread":                            {"index", "20.0 [19.0, 21.0]", "30.0 [29.0, 31.0]"},
-		"Latency: 10,000 objects, 1 thread":                 {"index", "40.0 ns", "1.20 ms", "nothing (control)"},
-		"Where the CPU time went: 10,000 objects, 1 thread": {"index", "60 %", "brewing", "1,234"},
+		"Time per operation: 10,000 objects, 1 thread":         {"index", "20.0", "[19.0, 21.0]", "50.0", "FAILED", "2.00 [1.86, 2.15]", "10 1 outlier, up to 7 % of the CPU stolen"},
+		"Memory: 10,000 objects":                               {"index", "12.5", "own account", "44.2"},
+		"Throughput by threads: 1,000,000 objects":             {"index", "25.0 [23.8, 26.3]"},
+		"Time by size: 1 thread":                               {"index", "20.0 [19.0, 21.0]", "30.0 [29.0, 31.0]"},
+		"Latency: 10,000 objects, 1 thread":                    {"index", "40.0 ns", "1.20 ms", "control", "5,000 1 of 64", "5,000 1.5M of 2M ops/s served"},
+		"CPU time: 10,000 objects, 1 thread":                   {"index", "60 %", "brewing", "1,234"},
+		"Waiting: 1,000,000 objects, 2 threads":                {"xsync4", "5.50", "3.25"},
+		"Times as fast as index: 1,000,000 objects, 2 threads": {"xsync4", "index", "0.33", "[0.32, 0.34]", "0.0001", "yes"},
 	} {
 		f := figure(t, grow, title)
 		have := map[string]bool{}
@@ -237,9 +241,43 @@ func TestCharts(t *testing.T) {
 	for _, c := range root.all("caption") {
 		captions = append(captions, c.text())
 	}
-	for _, want := range []string{"ns/op, 1 thread", "Pairs of targets, compared trial by trial", "Thresholds of the profiles", "What was not measured"} {
+	for _, want := range []string{"ns/op, 1 thread", "Thresholds of the profiles", "What was not measured"} {
 		if !strings.Contains(strings.Join(captions, "\n"), want) {
 			t.Errorf("no table %q", want)
+		}
+	}
+}
+
+func TestThresholds(t *testing.T) {
+	root := parse(t, render(t, everything(t)))
+	var rows []string
+	for _, tr := range root.all("tr") {
+		rows = append(rows, tr.text())
+	}
+	for _, want := range []string{
+		"growindex10,0001p99_nsat most 80.090.0CROSSED",
+		"growindex10,0001times_faster than xsync4at least 1.502.00kept",
+		"growobjhash10,0001ns_per_opat most 80.0–not measured",
+	} {
+		if !slices.Contains(rows, want) {
+			t.Errorf("no row %q", want)
+		}
+	}
+}
+
+// Threads that could not run at a time are marked wherever their figures are.
+func TestMoreThreadsThanProcessors(t *testing.T) {
+	page := parse(t, render(t, "testdata/threads.json"))
+	text := page.text()
+	for _, want := range []string{"Time per operation: 1,000 objects, 64 threads on 2 processors", "ns/op, 8 threads on 2 processors", "More than 2 threads took turns on 2 processors"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("no %q", want)
+		}
+	}
+	for title, marked := range map[string]bool{"Throughput by threads: 1,000 objects": true, "Time by size: 1 thread": false} {
+		svg := figure(t, page, title).all("svg")[0]
+		if strings.Contains(svg.text(), "more than processors") != marked {
+			t.Errorf("%s: marked: %v", title, !marked)
 		}
 	}
 }

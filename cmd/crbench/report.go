@@ -23,7 +23,7 @@ measured on, and the commands that measure it again.
 The page is one file without a script that needs no network, for a wide screen or a phone,
 light or dark, or paper.`,
 		Example: `  crbench report results/million.json -o report.html
-  crbench report results/*.json -o all.html`,
+  crbench report results/*/ -o results/report.html`,
 		Args: cobra.MinimumNArgs(1),
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
 			if err := bench.FolderExists(output); err != nil {
