@@ -79,6 +79,7 @@ Exit codes: 0 all is well, 1 an error or a target that failed verification,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newList(), newProfile(), newRun(), newCompare(), newReport(), newPprof(), newEnv(), newImport(), newInspect(), newModel(), newSchema(), newFreshTrial())
+	root.AddCommand(newList(), newProfile(), newRun(), newCompare(), newReport(), newPprof(), newEnv(), newImport(), newInspect(), newModel(), newSchema(), newMan(), newFreshTrial())
+	completeNoFiles(root)
 	return root
 }
