@@ -5,16 +5,21 @@ PKGS    := ./...
 CORE    := ./shard ./engine ./refcount ./internal/...
 FUZZFOR ?= 30s
 GO_NEEDS := 1.26
+RUNS := small million ten-million many-threads pauses shares restart strategies
 RESULT_TARGETS := objhash,objhash-batch,index,index-batch,index-locked,xsync4,rwmutex-map,baseline-sized
 
-.PHONY: bench test race lint fuzz soak results clean check-go test32 testbig examples
+.PHONY: bin/crbench bench test race lint fuzz soak results clean check-go test32 testbig examples
 
-# The main job: a comparison over a few profiles, on screen and in results/.
-bench: check-go
-	@mkdir -p bin results
-	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench
+# The main job: a comparison over a few profiles, on screen and in results/bench/.
+bench: bin/crbench
+	rm -rf results/bench
 	bin/crbench run --profile lookup-hit,first-pass,checkpoint-zipf,replay \
-		--target $(RESULT_TARGETS) --objects 200k --threads 1,2 --trials 6 --json results/bench.json
+		--target $(RESULT_TARGETS) --objects 200k --threads 1,2 --trials 6 --out results/bench
+	bin/crbench report results/bench -o results/bench/report.html
+
+bin/crbench: check-go
+	@mkdir -p bin
+	$(GO) build -buildvcs=auto -o $@ ./cmd/crbench
 
 test: check-go
 	$(GO) test -shuffle=on $(PKGS)
@@ -57,29 +62,31 @@ soak: check-go
 	$(GO) test -run '^$$' -fuzz '^FuzzSnapshot$$' -fuzztime 10000000x ./engine
 	$(MAKE) fuzz FUZZFOR=10m
 
-# Measures everything under results/ again, in about twenty minutes.
-results: check-go
-	@mkdir -p bin results
-	$(GO) build -buildvcs=auto -o bin/crbench ./cmd/crbench
-	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf --target $(RESULT_TARGETS) \
-		--objects 1e6 --threads 1,2 --trials 10 --json results/million.json > results/million.txt
-	bin/crbench run --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay --target $(RESULT_TARGETS) \
-		--objects 10k --threads 1,2 --trials 10 --json results/small.json > results/small.txt
-	bin/crbench run --profile lookup-hit,first-pass,grow --target floor,index,index-batch,xsync4 \
-		--objects 1e7 --threads 1 --trials 10 --json results/ten-million.json > results/ten-million.txt
-	bin/crbench run --profile grow --target index,objhash,xsync4 --objects 1e7 --threads 1 --trials 1 --latency \
-		--json results/pauses.json > results/pauses.txt
-	bin/crbench run --profile lookup-hit,checkpoint-zipf --target index,index-batch,objhash,objhash-batch --objects 1e6 \
-		--threads 2,64 --trials 10 --json results/many-threads.json > results/many-threads.txt
-	bin/crbench run --profile restart-in-order,restart-parallel,restart-fetch,audit,snapshot,drop-all \
-		--target objhash,baseline-sized --against baseline-sized --objects 1e6 --threads 1,2 --trials 10 --json results/restart.json > results/restart.txt
-	bin/crbench run --profile count-private,count-hot,count-zipf,count-10k-tasks,count-verdict,count-drop \
-		--target counter --threads 1,2,8,64 --trials 10 --json results/strategies.json > results/strategies.txt
+# Measures everything under results/ again, in about forty minutes.
+results: bin/crbench
+	rm -rf $(addprefix results/,$(RUNS))
+	bin/crbench run --out results/small --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf,fork-storm,replay \
+		--target $(RESULT_TARGETS) --objects 1k,10k,100k --threads 1,2 > /dev/null
+	bin/crbench run --out results/million --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf \
+		--target $(RESULT_TARGETS) --objects 1e6 --threads 1,2 > /dev/null
+	bin/crbench run --out results/ten-million --profile lookup-hit,first-pass,grow \
+		--target floor,objhash,objhash-batch,index,index-batch,xsync4 --objects 1e7 --threads 1 --rss=false > /dev/null
+	bin/crbench run --out results/many-threads --profile lookup-hit,checkpoint-zipf \
+		--target floor,index,index-batch,objhash,objhash-batch,xsync4,rwmutex-map --objects 1e6 --threads 1,2,8,64 --rss=false > /dev/null
+	bin/crbench run --out results/pauses --profile grow --target index,objhash,xsync4 --objects 1e7 --threads 1 --trials 1 \
+		--latency --latency-every 1 --rss=false > /dev/null
+	bin/crbench run --out results/shares --profile lookup-hit,first-pass,checkpoint-zipf --target $(RESULT_TARGETS) --objects 1e6 --threads 1,2 \
+		--trials 1 --cpuprofile --cpuprofile-time 1s --rss=false > /dev/null
+	bin/crbench run --out results/restart --profile restart-in-order,restart-parallel,restart-fetch,audit,snapshot,drop-all \
+		--target objhash,baseline-sized --against baseline-sized --objects 1e6 --threads 1,2 --rss=false > /dev/null
+	bin/crbench run --out results/strategies --profile count-private,count-hot,count-zipf,count-10k-tasks,count-verdict,count-drop \
+		--target counter --threads 1,2,8,64 --rss=false > /dev/null
 	bin/crbench model --json results/model.json > results/model.txt
+	bin/crbench report $(addprefix results/,$(RUNS)) results/model.json -o results/report.html
 
 clean:
 	rm -rf bin
-	rm -f results/bench.json
+	rm -rf results/bench
 
 check-go:
 	@command -v $(GO) >/dev/null || { echo "objhash needs Go $(GO_NEEDS) or later; none is installed"; exit 1; }

@@ -86,6 +86,9 @@ func (f *Folder) Save(r *Report) error {
 	if err := f.write(rundir.Bench, r.WriteBench); err != nil {
 		return err
 	}
+	if err := f.write(rundir.Table, r.WriteTable); err != nil {
+		return err
+	}
 	err := f.write(rundir.Report, r.WriteJSON)
 	f.last = time.Now()
 	return err
@@ -153,7 +156,7 @@ func (f *Folder) write(name string, write func(io.Writer) error) error {
 
 // removeUnfinished removes what a program that was killed had begun to write.
 func removeUnfinished(dir string) error {
-	for _, sub := range []string{"", rundir.Profiles, rundir.Latency} {
+	for _, sub := range []string{"", rundir.Profiles, rundir.Latency, rundir.CPU, rundir.Mutex, rundir.Block} {
 		paths, err := filepath.Glob(filepath.Join(dir, sub, ".*.*.unfinished"))
 		if err != nil {
 			return err

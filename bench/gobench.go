@@ -64,14 +64,18 @@ func (res *Result) benchLines() (lines []*benchfmt.Result) {
 		}
 		lines = append(lines, &benchfmt.Result{Name: name, Iters: res.Ops, Values: values})
 	}
-	var values []benchfmt.Value
+	var calls []benchfmt.Value
 	for _, f := range figures {
-		if v := f.of(res); v != nil && f.unit != unitNs && f.unit != unitBytes {
-			values = append(values, benchfmt.Value{Value: *v, Unit: f.unit})
+		switch v := f.of(res); {
+		case v == nil || f.unit == unitNs || f.unit == unitBytes:
+		case f.unit == unitResident: // of one trial in a process of its own
+			lines = append(lines, &benchfmt.Result{Name: name, Iters: res.Ops, Values: []benchfmt.Value{{Value: *v, Unit: f.unit}}})
+		default:
+			calls = append(calls, benchfmt.Value{Value: *v, Unit: f.unit})
 		}
 	}
-	if len(values) > 0 {
-		lines = append(lines, &benchfmt.Result{Name: name, Iters: int(res.Latency.Calls), Values: values})
+	if len(calls) > 0 {
+		lines = append(lines, &benchfmt.Result{Name: name, Iters: int(res.Latency.Calls), Values: calls})
 	}
 	return lines
 }

@@ -31,6 +31,8 @@ func benched() *bench.Report {
 		}
 	}
 	r.Results[0].Latency = &bench.Latency{Calls: 5, P50: 20, P99: 300, Max: 4000}
+	resident := 31.5
+	r.Results[1].RSSBytesPerObject = &resident // and calls were not timed
 	r.Results = append(r.Results, &bench.Result{Profile: "grow", Target: "index", Objects: 5, Threads: 1, Error: "it lost an object"})
 	return r
 }
@@ -46,6 +48,7 @@ func TestWriteBench(t *testing.T) {
 		"BenchmarkLookupHit/target=index/objects=10000/threads=1 1000 100 ns/op 24.5 bytes/object\n",
 		"BenchmarkLookupHit/target=counter+atomic/objects=10000/threads=2 1000 412 ns/op 24.5 bytes/object\n",
 		"BenchmarkLookupHit/target=index/objects=10000/threads=1 5 20 p50-ns 0 p90-ns 300 p99-ns",
+		"BenchmarkLookupHit/target=counter+atomic/objects=10000/threads=1 1000 31.5 resident-bytes/object\n",
 	} {
 		if !strings.Contains(out.String(), want) {
 			t.Errorf("no %q in\n%s", want, out.String())
@@ -60,7 +63,7 @@ func TestWriteBench(t *testing.T) {
 			t.Error(rec)
 		}
 	}
-	if want := 4*7 + 1; lines != want || reader.Err() != nil {
+	if want := 4*7 + 2; lines != want || reader.Err() != nil {
 		t.Errorf("%d lines, want %d: %v", lines, want, reader.Err())
 	}
 }

@@ -41,7 +41,7 @@ var figures = []struct {
 		return &res.NsPerOp.Median
 	}},
 	{BytesPerObject, unitBytes, func(res *Result) *float64 { return res.BytesPerObject }},
-	{RSSBytesPerObject, "resident-bytes/object", func(res *Result) *float64 { return res.RSSBytesPerObject }},
+	{RSSBytesPerObject, unitResident, func(res *Result) *float64 { return res.RSSBytesPerObject }},
 	{P50Ns, "p50-ns", ofCalls(func(l *Latency) int64 { return l.P50 })},
 	{P90Ns, "p90-ns", ofCalls(func(l *Latency) int64 { return l.P90 })},
 	{P99Ns, "p99-ns", ofCalls(func(l *Latency) int64 { return l.P99 })},
@@ -51,8 +51,9 @@ var figures = []struct {
 }
 
 const (
-	unitNs    = "ns/op"
-	unitBytes = "bytes/object"
+	unitNs       = "ns/op"
+	unitBytes    = "bytes/object"
+	unitResident = "resident-bytes/object"
 )
 
 // ofCalls finds a figure of the latencies.

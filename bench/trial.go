@@ -277,8 +277,8 @@ func (ph *phaseOps) run(ctx context.Context, open func(thread int) (worker, erro
 	}
 	line := newStartLine(len(threads))
 	// More of them than processors are goroutines: the system takes longer to wake a thread
-	// than a part of a short phase takes.
-	ofTheSystem := len(threads) <= runtime.GOMAXPROCS(0)
+	// than a part of a short phase takes. What is pinned is a thread of the system.
+	ofTheSystem := len(threads) <= runtime.GOMAXPROCS(0) || len(ph.cpus) > 0
 	var wg sync.WaitGroup
 	for i := range threads {
 		wg.Go(func() {

@@ -1,6 +1,7 @@
 // Package rundir names what is in the folder of a run.
 //
 //	DIR/report.json         everything, as one document (package schema describes it)
+//	DIR/table.txt           the same, for people
 //	DIR/bench.txt           every trial, in the Go benchmark format
 //	DIR/env.txt             the environment, for people
 //	DIR/profiles/NAME.toml  each load profile as it was resolved
@@ -22,6 +23,7 @@ import (
 // The files of a run, and its folders.
 const (
 	Report = "report.json"
+	Table  = "table.txt"
 	Bench  = "bench.txt"
 	Env    = "env.txt"
 
