@@ -12,6 +12,23 @@ import (
 	"github.com/objhash/objhash/refcount"
 )
 
+// addCompletion adds the sub-command that writes the scripts of shells, to the output that
+// the root has now.
+func addCompletion(root *cobra.Command) {
+	root.InitDefaultCompletionCmd()
+	for _, cmd := range root.Commands() {
+		if cmd.Name() != "completion" {
+			continue
+		}
+		cmd.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+		cmd.Example = "  crbench completion bash > crbench.bash\n  source crbench.bash"
+		for _, shell := range cmd.Commands() {
+			shell.RunE = runE(shell.RunE)
+			shell.Example = "  crbench completion " + shell.Name()
+		}
+	}
+}
+
 // complete says how a shell completes the values of a flag of a command.
 func complete(cmd *cobra.Command, flag string, how cobra.CompletionFunc) {
 	if err := cmd.RegisterFlagCompletionFunc(flag, how); err != nil {

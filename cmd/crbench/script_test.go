@@ -2,8 +2,6 @@ package main
 
 import (
 	"errors"
-	"fmt"
-	"os"
 	"os/exec"
 	"path/filepath"
 	"strconv"
@@ -51,12 +49,6 @@ func code(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("exit code %d, with a pointer to --help: %v", got, usage)
 	}
 	if got != want {
-		if l := os.Getenv("LEARN"); l != "" {
-			f, _ := os.OpenFile(l, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o644)
-			fmt.Fprintf(f, "%s %d %d %s\n", ts.Name(), want, got, strings.Join(args[1:], " "))
-			f.Close()
-			return
-		}
 		ts.Fatalf("exit code %d, want %d", got, want)
 	}
 }
