@@ -99,6 +99,7 @@ type Progress struct {
 	WarmUp         bool
 	Round, Rounds  int // from 1; with a budget there may be more than Rounds
 	Target         string
+	MedianNs       float64       // of the target's trials in this cell so far, for an operation; 0: there is none
 	MakingWorkload bool          // rather than doing a trial
 	Fresh          bool          // a trial in a process of its own
 	Latency        bool          // a trial that times calls

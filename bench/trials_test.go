@@ -192,7 +192,7 @@ func TestEnough(t *testing.T) {
 // TestProgressInAPipe has a line for each cell, and then one from time to time.
 func TestProgressInAPipe(t *testing.T) {
 	var out strings.Builder
-	tell, done := NewProgress(&out, false)
+	tell, done := NewProgress(&out, nil)
 	for _, p := range []Progress{
 		{Visit: 1, MakingWorkload: true},
 		{Visit: 1, Target: "index"},
@@ -207,6 +207,30 @@ func TestProgressInAPipe(t *testing.T) {
 	const where = "[1/1] grow, 1,000 objects, 2 threads"
 	if want := where + "\n" + where + ", visit 3: 12s, about 1m0s left\n"; out.String() != want {
 		t.Errorf("printed\n%swant\n%s", out.String(), want)
+	}
+}
+
+// TestProgressOnATerminal draws one line over and over, however narrow that is.
+func TestProgressOnATerminal(t *testing.T) {
+	at := Progress{
+		Cell: 2, Cells: 9, Profile: "grow", Objects: 1000, Threads: 2, Target: "index", Round: 3, Rounds: 10, MedianNs: 12.345,
+		Elapsed: 9 * time.Second, Left: time.Minute,
+	}
+	const line = "[2/9] 9s, about 1m0s left; index, trial 3 of 10, 12.3 ns/op so far; grow, 1,000 objects, 2 threads"
+	for _, c := range []struct {
+		columns int
+		want    string
+	}{{200, line}, {len(line) + 1, line}, {len(line), line[:len(line)-2] + "~"}, {40, line[:38] + "~"}, {1, "~"}, {0, "~"}} {
+		var out strings.Builder
+		tell, done := NewProgress(&out, func() int { return c.columns })
+		tell(at)
+		if want := "\r\x1b[K" + c.want; out.String() != want {
+			t.Errorf("%d columns: %q, want %q", c.columns, out.String(), want)
+		}
+		out.Reset()
+		if done(); out.String() != "\r\x1b[K" {
+			t.Errorf("%d columns: %q in the end", c.columns, out.String())
+		}
 	}
 }
 

@@ -230,7 +230,10 @@ func (r *runner) inOrder(ctx context.Context, c *comparison) error {
 		if !r.at.WarmUp && e.result.Trials > c.rounds {
 			continue // it had this one before an interruption
 		}
-		r.at.Target = e.spec.Name
+		r.at.Target, r.at.MedianNs = e.spec.Name, 0
+		if ns := e.result.NsPerOp; ns != nil {
+			r.at.MedianNs = ns.Median
+		}
 		r.tell()
 		if err := r.trial(ctx, c, e, seed); err != nil {
 			return err

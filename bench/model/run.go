@@ -38,6 +38,7 @@ type Config struct {
 type Progress struct {
 	Round, Rounds int // from 1
 	What          string
+	Elapsed, Left time.Duration // Left is an estimate; 0: there is none
 }
 
 const (
@@ -124,6 +125,15 @@ func Run(ctx context.Context, c Config) (*Report, error) {
 	return r.report, err
 }
 
+// left estimates how long the rounds that are not done take: as long as those that are, as
+// far as the budget goes.
+func (r *runner) left(spent time.Duration, done int) time.Duration {
+	if done == 0 {
+		return 0
+	}
+	return max(0, min(spent*time.Duration(r.c.rounds)/time.Duration(done), r.c.budget)-spent)
+}
+
 func (r *runner) interrupted() error {
 	if r.report.Rounds == 0 {
 		return fmt.Errorf("%w: %w", errNothing, bench.ErrInterrupted)
@@ -188,7 +198,8 @@ func (r *runner) measure(ctx context.Context) error {
 				return nil
 			}
 			if r.c.Progress != nil {
-				r.c.Progress(Progress{Round: round + 1, Rounds: r.c.rounds, What: e.strategy.Name()})
+				spent := time.Since(start)
+				r.c.Progress(Progress{Round: round + 1, Rounds: r.c.rounds, What: e.strategy.Name(), Elapsed: spent, Left: r.left(spent, round)})
 			}
 			if err := r.strategy(ctx, e); err != nil {
 				return err

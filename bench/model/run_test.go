@@ -265,7 +265,7 @@ func TestCacheBytes(t *testing.T) {
 
 func TestProgress(t *testing.T) {
 	var lines, drawn strings.Builder
-	tell, done := NewProgress(&lines, false)
+	tell, done := NewProgress(&lines, nil)
 	for _, what := range []string{"atomic", "cas"} {
 		tell(Progress{Round: 1, Rounds: 7, What: what})
 	}
@@ -273,10 +273,10 @@ func TestProgress(t *testing.T) {
 	if lines.String() != "[1/7] round\n" {
 		t.Errorf("%q", lines.String())
 	}
-	tell, done = NewProgress(&drawn, true)
-	tell(Progress{Round: 1, Rounds: 7, What: "atomic"})
+	tell, done = NewProgress(&drawn, func() int { return 80 })
+	tell(Progress{Round: 2, Rounds: 7, What: "atomic", Elapsed: 2 * time.Second, Left: 9 * time.Second})
 	done()
-	if !strings.Contains(drawn.String(), "round 1 of 7, atomic") || !strings.HasSuffix(drawn.String(), "\x1b[K") {
+	if !strings.Contains(drawn.String(), "round 2 of 7, atomic; 2s, about 9s left") || !strings.HasSuffix(drawn.String(), "\x1b[K") {
 		t.Errorf("%q", drawn.String())
 	}
 }

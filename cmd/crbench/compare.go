@@ -38,7 +38,8 @@ or profiles are refused, but for --force. A different version of Go or of the ke
 pointed out.`,
 		Example: `  crbench compare results/before results/after
   crbench compare old.json new.json --threshold 5%`,
-		Args: cobra.ExactArgs(2),
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: files("json"),
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
 			var err error
 			if o.Threshold, err = parseThreshold(threshold); err != nil {
@@ -56,11 +57,12 @@ pointed out.`,
 			if err != nil {
 				return err
 			}
-			write := c.WriteTable
 			if asJSON {
-				write = c.WriteJSON
+				err = c.WriteJSON(cmd.OutOrStdout())
+			} else {
+				err = c.WriteTable(colored(cmd.OutOrStdout()))
 			}
-			return errors.Join(write(cmd.OutOrStdout()), verdict(c))
+			return errors.Join(err, verdict(c))
 		}),
 	}
 	f := cmd.Flags()

@@ -16,7 +16,8 @@ shows its objects and users by kind, the objects that are shared most, the holde
 have most if the checkpoint tracked them, and what leaked if it was written with an audit.`,
 		Example: `  crbench inspect round1.snapshot
   crbench inspect round1.snapshot --json`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: anyFile,
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
 			return bench.InspectFile(cmd.OutOrStdout(), args[0], asJSON)
 		}),

@@ -12,6 +12,7 @@ import (
 
 func newModel() *cobra.Command {
 	var o model.Options
+	var quiet bool
 	cmd := &cobra.Command{
 		Use:   "model",
 		Short: "Predict what counting costs on more cores, from costs measured here",
@@ -31,13 +32,13 @@ what was measured is shown and written all the same, if one round was complete.`
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
 			o.Command = "crbench " + strings.Join(os.Args[1:], " ")
-			tell, done := model.NewProgress(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
+			tell, done := progress(quiet, cmd.ErrOrStderr(), model.NewProgress)
 			report, err := o.Run(cmd.Context(), tell)
 			done()
 			if report == nil {
 				return err
 			}
-			return errors.Join(report.WriteTable(cmd.OutOrStdout()), err)
+			return errors.Join(report.WriteTable(colored(cmd.OutOrStdout())), err)
 		}),
 	}
 	f := cmd.Flags()
@@ -46,5 +47,8 @@ what was measured is shown and written all the same, if one round was complete.`
 	f.IntVar(&o.AssumeCores, "assume-cores", 0, "predict for a machine with so many cores, which threads beyond them share; 0: a core for each thread")
 	f.Uint64Var(&o.Seed, "seed", 1, "seed of draws and orders")
 	f.StringVar(&o.JSON, "json", "", "write the report to this file")
+	f.BoolVarP(&quiet, "quiet", "q", false, "say nothing of progress")
+	complete(cmd, "strategy", lists(strategyLists))
+	complete(cmd, "json", files("json"))
 	return cmd
 }

@@ -59,8 +59,9 @@ crbench to be the one that made the profile.`,
   crbench pprof out checkpoint-zipf 2t objhash-batch
   crbench pprof out --kind mutex --merge index-locked
   crbench pprof out grow-1000000-1t-index --top`,
-		Args: cobra.MinimumNArgs(1),
-		RunE: runE(func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1:]) }),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: o.complete,
+		RunE:              runE(func(cmd *cobra.Command, args []string) error { return o.run(cmd, args[0], args[1:]) }),
 	}
 	f := cmd.Flags()
 	f.StringVarP(&o.kind, "kind", "k", pprofKinds[0], "cpu: processor time; mutex: waiting, by who let others wait; block: waiting, by who waited")
@@ -68,7 +69,21 @@ crbench to be the one that made the profile.`,
 	f.BoolVar(&o.top, "top", false, "write the functions with the most to standard output instead")
 	f.StringVar(&o.http, "http", "localhost:0", "host:port to serve on; port 0: a free one")
 	f.BoolVar(&o.noBrowser, "no-browser", false, "only say where the pages are")
+	kinds := []cobra.Completion{"cpu\tprocessor time", "mutex\twaiting, by who let others wait", "block\twaiting, by who waited"}
+	complete(cmd, "kind", cobra.FixedCompletions(kinds, cobra.ShellCompDirectiveNoFileComp))
 	return cmd
+}
+
+// complete completes the folder of a run, and then the names of its profiles.
+func (o *pprofOptions) complete(_ *cobra.Command, args []string, _ string) ([]cobra.Completion, cobra.ShellCompDirective) {
+	if len(args) == 0 {
+		return nil, cobra.ShellCompDirectiveFilterDirs
+	}
+	names, err := o.list(args[0])
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp // there are none to propose
+	}
+	return matching(names, args[1:]), cobra.ShellCompDirectiveNoFileComp
 }
 
 func (o *pprofOptions) run(cmd *cobra.Command, run string, filters []string) error {

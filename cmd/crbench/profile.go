@@ -33,7 +33,8 @@ func newProfileShow() *cobra.Command {
 file; all else is the name of a canonical profile, see 'crbench list'.`,
 		Example: `  crbench profile show container
   crbench profile show ./mine.toml`,
-		Args: cobra.ExactArgs(1),
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: oneProfile,
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
 			profiles, err := bench.ChooseProfiles(args)
 			if err != nil {
@@ -58,7 +59,8 @@ says that there is none. A size that does not fit into the memory of this machin
 mistake, too. The exit code is 1 if there was any.`,
 		Example: `  crbench profile check mine.toml
   crbench profile check profiles/*.toml`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: files("toml"),
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
 			return checkProfiles(cmd.OutOrStdout(), cmd.ErrOrStderr(), args)
 		}),

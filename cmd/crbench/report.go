@@ -22,9 +22,10 @@ measured on, and the commands that measure it again.
 
 The page is one file without a script that needs no network, for a wide screen or a phone,
 light or dark, or paper.`,
-		Example: `  crbench report results/million.json -o report.html
+		Example: `  crbench report results/million -o report.html
   crbench report results/*/ -o results/report.html`,
-		Args: cobra.MinimumNArgs(1),
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: files("json"),
 		RunE: runE(func(cmd *cobra.Command, args []string) error {
 			if err := bench.FolderExists(output); err != nil {
 				return err
@@ -42,6 +43,7 @@ light or dark, or paper.`,
 	}
 	f := cmd.Flags()
 	f.StringVarP(&output, "output", "o", "", "file to write the page to")
+	complete(cmd, "output", files("html"))
 	if err := cmd.MarkFlagRequired("output"); err != nil {
 		panic(err)
 	}

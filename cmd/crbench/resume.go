@@ -11,7 +11,7 @@ import (
 )
 
 // aside are flags that do not change what is measured.
-var aside = []string{"json", "out", "resume", "force", "help"}
+var aside = []string{"json", "out", "resume", "force", "quiet", "help"}
 
 // recordedFlags returns the values of the flags that say what a run measures, by name.
 func recordedFlags(flags *pflag.FlagSet) map[string][]string {

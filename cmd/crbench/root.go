@@ -43,6 +43,7 @@ func execute(ctx context.Context, args []string, stdout, stderr io.Writer) int {
 	root.SetArgs(args[1:])
 	root.SetOut(stdout)
 	root.SetErr(stderr)
+	addCompletion(root)
 	cmd, err := root.ExecuteContextC(ctx)
 	if err == nil {
 		return exitOK
@@ -79,6 +80,7 @@ Exit codes: 0 all is well, 1 an error or a target that failed verification,
 		Args:          cobra.NoArgs,
 		RunE:          func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.AddCommand(newList(), newProfile(), newRun(), newCompare(), newReport(), newPprof(), newEnv(), newImport(), newInspect(), newModel(), newSchema(), newFreshTrial())
+	root.AddCommand(newList(), newProfile(), newRun(), newCompare(), newReport(), newPprof(), newEnv(), newImport(), newInspect(), newModel(), newSchema(), newMan(), newFreshTrial())
+	completeNoFiles(root)
 	return root
 }

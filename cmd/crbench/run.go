@@ -15,7 +15,7 @@ import (
 
 func newRun() *cobra.Command {
 	var o bench.RunOptions
-	var rss bool
+	var rss, quiet bool
 	cmd := &cobra.Command{
 		Use:   "run",
 		Short: "Measure targets under load profiles",
@@ -103,7 +103,7 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
 				return err
 			}
 			o.Flags = recordedFlags(cmd.Flags())
-			tell, done := bench.NewProgress(cmd.ErrOrStderr(), isTerminal(cmd.ErrOrStderr()))
+			tell, done := progress(quiet, cmd.ErrOrStderr(), bench.NewProgress)
 			report, err := o.Run(cmd.Context(), tell)
 			done()
 			if report == nil {
@@ -112,7 +112,7 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
 			if n := len(report.Crossed()); err == nil && n > 0 {
 				err = thresholdError{fmt.Errorf("thresholds crossed: %d of %d", n, len(report.Thresholds))}
 			}
-			return errors.Join(report.WriteTable(cmd.OutOrStdout()), err)
+			return errors.Join(report.WriteTable(colored(cmd.OutOrStdout())), err)
 		}),
 	}
 	f := cmd.Flags()
@@ -141,16 +141,14 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
 	f.Float64Var(&o.RatePerS, "rate", 0, "operations per second that begin in the trial of --latency, which this asks for; 0: as many as end")
 	f.BoolVar(&o.CPUProfile, "cpuprofile", false, "further trials of each target under a profiler of processor time and, with several threads, of waiting; the profiles are kept in the folder of the run")
 	f.DurationVar(&o.ProfileTime, "cpuprofile-time", bench.DefaultProfileTime, "processor time that each target is profiled for, with --cpuprofile; it may take four times as long")
+	f.BoolVarP(&quiet, "quiet", "q", false, "say nothing of progress")
+	complete(cmd, "profile", lists(profileLists))
+	complete(cmd, "target", lists(targetLists))
+	complete(cmd, "strategy", lists(strategyLists))
+	complete(cmd, "against", lists(targetNames))
+	complete(cmd, "json", files("json"))
+	complete(cmd, "trace", files("trace"))
+	complete(cmd, "out", folders)
+	complete(cmd, "resume", folders)
 	return cmd
-}
-
-// isTerminal says whether a stream is a terminal, on which lines can be drawn
-// over.
-func isTerminal(w any) bool {
-	f, ok := w.(*os.File)
-	if !ok {
-		return false
-	}
-	info, err := f.Stat()
-	return err == nil && info.Mode()&os.ModeCharDevice != 0
 }
