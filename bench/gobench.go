@@ -71,7 +71,7 @@ func (res *Result) benchLines() (lines []*benchfmt.Result) {
 		}
 	}
 	if len(values) > 0 {
-		lines = append(lines, &benchfmt.Result{Name: name, Iters: int(res.Latency.Calls), Values: values})
+		lines = append(lines, &benchfmt.Result{Name: name, Iters: res.Ops, Values: values})
 	}
 	return lines
 }
