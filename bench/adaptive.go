@@ -13,13 +13,19 @@ const DefaultWidth = 0.03
 // would take so long.
 func (r *runner) enough(c *comparison, next time.Duration) bool {
 	switch {
-	case c.rounds < r.c.Trials:
+	case c.rounds < r.c.Trials || c.begun():
 		return false
 	case r.c.Budget == 0, c.rounds >= TrialsMax:
 		return true
 	default:
 		return c.narrow(r.c.Width) || time.Since(r.start)+next > r.c.Budget
 	}
+}
+
+// begun says that some targets have had their trial of the next round before an
+// interruption: then it is finished, so that all have as many.
+func (c *comparison) begun() bool {
+	return slices.ContainsFunc(c.entrants, func(e entrant) bool { return e.result.Trials > c.rounds })
 }
 
 // narrow says that every target's interval is narrower than asked for.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -271,5 +272,93 @@ func TestReadReport(t *testing.T) {
 	}
 	if _, err := bench.ReadReport(dir); !os.IsNotExist(errors.Unwrap(err)) {
 		t.Errorf("a folder without a report: %v", err)
+	}
+}
+
+// TestResumeAtEveryPoint interrupts a run before every step that it tells of, and what goes
+// on with it once more, and wants all that was promised, once.
+func TestResumeAtEveryPoint(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		budget time.Duration
+		step   int
+	}{{"trials", 0, 6}, {"budget", 100 * time.Millisecond, 17}} {
+		t.Run(c.name, func(t *testing.T) {
+			for at := 0; ; at += c.step {
+				if through := resumeAt(t, at, c.budget); through {
+					break
+				}
+			}
+		})
+	}
+}
+
+// resumeAt says whether the run was through before it came to be interrupted.
+func resumeAt(t *testing.T, at int, budget time.Duration) (through bool) {
+	const trials = 2
+	dir := filepath.Join(t.TempDir(), "run")
+	did := map[string]int{} // what is done once, and was not interrupted
+	o := options(dir)
+	o.Objects, o.Trials, o.Budget, o.Width = []string{"10k"}, trials, budget, 1e-9
+	o.Fresh = func(ctx context.Context, f bench.FreshTrial) (bench.FreshOutcome, error) {
+		if ctx.Err() == nil {
+			did["fresh "+f.Profile.Name+" "+f.Target]++
+		}
+		return bench.FreshOutcome{ResidentBytes: 1 << 20}, nil
+	}
+	for part := 0; ; part++ {
+		ctx, cancel := context.WithCancel(t.Context())
+		left := at
+		r, err := o.Run(ctx, func(p bench.Progress) {
+			if left--; left < 0 && part < 2 {
+				cancel()
+			} else if p.Latency && p.Target != "nothing" {
+				did["latency "+p.Profile+" "+p.Target]++
+			}
+		})
+		cancel()
+		if o.Out, o.Resume = "", dir; errors.Is(err, bench.ErrInterrupted) {
+			continue
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		checkResumed(t, r, at, trials, budget > 0)
+		for what, n := range did {
+			if n != 1 {
+				t.Errorf("interrupted before step %d: %s was done %d times", at, what, n)
+			}
+		}
+		if len(did) != 4+4 { // resident memory and latencies
+			t.Errorf("interrupted before step %d: only %v was done", at, did)
+		}
+		return part == 0
+	}
+}
+
+func checkResumed(t *testing.T, r *bench.Report, at, trials int, budget bool) {
+	t.Helper()
+	wrong := func(what string, got any) {
+		t.Errorf("interrupted before step %d: %s: %v", at, what, got)
+	}
+	var order, pairs []string
+	for i, res := range r.Results {
+		order = append(order, res.Profile+" "+res.Target)
+		if n := len(res.SamplesNs); n != res.Trials || n < trials || !budget && n > trials || n != r.Results[i/2*2].Trials {
+			wrong("trials of "+order[i], n)
+		}
+		if res.Latency == nil || res.RSSBytesPerObject == nil || len(res.SamplesBytes) != res.Trials || !res.Verified {
+			wrong("result", *res)
+		}
+	}
+	if want := []string{"grow index", "grow mutex-map", "first-pass index", "first-pass mutex-map"}; !slices.Equal(order, want) {
+		wrong("results", order)
+	}
+	for _, p := range r.Pairs {
+		pairs = append(pairs, p.Profile)
+	}
+	slices.Sort(pairs)
+	if len(r.Controls) != 2 || r.Incomplete || !slices.Equal(slices.Compact(pairs), []string{"first-pass", "grow"}) {
+		wrong("report", *r)
 	}
 }

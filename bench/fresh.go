@@ -58,17 +58,19 @@ func (f FreshTrial) Run(ctx context.Context) (out FreshOutcome, err error) {
 	return FreshOutcome{ResidentBytes: o.Resident}, err
 }
 
+// wantsResident says whether the resident memory of a result is to be measured.
+func (r *runner) wantsResident(res *Result) bool {
+	return r.c.Fresh != nil && !res.NoTable && res.Distinct >= residentObjectsMin && machine.ResidentBytes() > 0
+}
+
 // fresh measures the resident memory of each target of a cell. What goes wrong with it is
 // a warning, for all else was measured, and verified.
 func (r *runner) fresh(ctx context.Context, c *comparison) error {
-	if r.c.Fresh == nil || c.workload.Distinct < residentObjectsMin || machine.ResidentBytes() == 0 {
-		return nil
-	}
 	r.at.Fresh = true
 	defer func() { r.at.Fresh = false }()
 	for i := range c.entrants {
 		e := &c.entrants[i]
-		if e.spec.NoTable || e.result.RSSBytesPerObject != nil {
+		if !r.wantsResident(e.result) || e.result.RSSBytesPerObject != nil {
 			continue
 		}
 		r.at.Target = e.spec.Name

@@ -33,7 +33,7 @@ var canonicalFiles embed.FS
 var canonicalNames = []string{
 	"lookup-hit", "lookup-miss", "first-pass", "grow", "re-walk", "checkpoint-zipf", "hot-object", "container", "fork-storm",
 	"restart-in-order", "restart-parallel", "restart-fetch", "audit", "snapshot", "drop-all",
-	"count-private", "count-hot", "count-zipf", "count-10k-tasks", "count-verdict", "count-drop", "replay",
+	"count-private", "count-hot", "count-zipf", "count-10k-tasks", "count-verdict", "count-drop", "replay", "open-loop",
 }
 
 const profileSuffix = ".toml"

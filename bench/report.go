@@ -32,6 +32,10 @@ type Report struct {
 	Resumed  []time.Time `json:"resumed,omitempty"`
 	Finished time.Time   `json:"finished,omitzero"` // or interrupted
 
+	// ElapsedS is how long it took so far, in seconds, without the time between an
+	// interruption and going on.
+	ElapsedS float64 `json:"elapsed_s,omitempty"`
+
 	Seed    uint64      `json:"seed"`
 	Against string      `json:"against,omitempty"` // what the person wanted the others compared with
 	Trace   string      `json:"trace,omitempty"`   // what replay replayed

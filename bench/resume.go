@@ -1,6 +1,7 @@
 package bench
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -81,6 +82,7 @@ func revision(e machine.Env) string {
 func (r *runner) resume(prior *Report) {
 	now := r.report
 	resumed := *prior
+	r.start = r.start.Add(-time.Duration(prior.ElapsedS * float64(time.Second))) // of the budget, that is used
 	resumed.Incomplete, resumed.Finished, resumed.Thresholds = false, time.Time{}, nil
 	resumed.Resumed = append(slices.Clone(prior.Resumed), now.Started)
 	if len(prior.Resumed) == 0 && (now.Env.Dirty || now.Env.Revision == "unknown") {
@@ -117,12 +119,28 @@ func (r *runner) resumed(c cell, specs []target.Spec) (entrants []entrant, begun
 	return entrants, begun || slices.ContainsFunc(r.report.Skipped, func(s Skipped) bool { return c.is(s.Profile, s.Objects, s.Threads) })
 }
 
-// through says that nothing is left to do for targets of a profile that were begun before
-// an interruption.
-func (r *runner) through(p *Profile, entrants []entrant) bool {
-	return !slices.ContainsFunc(entrants, func(e entrant) bool {
-		return e.result.Trials < r.c.Trials || r.c.timesCalls(p) && e.result.Latency == nil || r.c.ProfileDir != "" && e.result.CPU == nil
-	})
+// fewestTrials is how many rounds all of them have had. An interruption may have come when
+// some had had their trial of a round and others had not.
+func fewestTrials(entrants []entrant) int {
+	if len(entrants) == 0 {
+		return 0
+	}
+	return slices.MinFunc(entrants, func(a, b entrant) int { return cmp.Compare(a.result.Trials, b.result.Trials) }).result.Trials
+}
+
+// through says that nothing is left to do in a cell that was begun before an interruption.
+func (r *runner) through(c *comparison) bool {
+	return !slices.ContainsFunc(c.entrants, func(e entrant) bool {
+		res := e.result
+		switch {
+		case r.c.timesCalls(&c.profile) && (res.Latency == nil || !r.hasControl(c.cell, res.Latency.OpsPerCall)):
+			return true
+		case r.wantsResident(res) && res.RSSBytesPerObject == nil:
+			return true
+		default:
+			return r.c.ProfileDir != "" && res.CPU == nil
+		}
+	}) && (len(c.entrants) == 0 || r.enough(c, 0))
 }
 
 // hasControl says whether calls of so many operations that do nothing were measured in a

@@ -164,6 +164,7 @@ type runner struct {
 }
 
 func (r *runner) save() error {
+	r.report.ElapsedS = time.Since(r.start).Seconds()
 	if r.c.Save == nil {
 		return nil
 	}

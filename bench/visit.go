@@ -58,11 +58,14 @@ func (r *runner) cells(ctx context.Context) (err error) {
 	}
 	all := make([]*comparison, 0, len(r.c.plan()))
 	for i, c := range r.c.plan() {
-		// Rounds of different cells have different orders and hash seeds.
-		k := &comparison{cell: c, rng: rand.New(rand.NewPCG(r.c.Seed, uint64(i+1)<<32))}
+		// Rounds of different cells have different orders and hash seeds, and so have those
+		// before and after an interruption.
+		k := &comparison{cell: c, rng: rand.New(rand.NewPCG(r.c.Seed, uint64(i+1)<<32+uint64(len(r.report.Resumed))))}
 		specs, _ := r.c.entrants(c)
-		entrants, begun := r.resumed(c, specs)
-		k.done = begun && r.through(&k.profile, entrants)
+		if entrants, begun := r.resumed(c, specs); begun {
+			k.entrants, k.rounds = entrants, fewestTrials(entrants)
+			k.done = r.through(k)
+		}
 		all = append(all, k)
 	}
 	for {
@@ -161,10 +164,7 @@ func (r *runner) begin(ctx context.Context, c *comparison) error {
 	tables := tablesPerTrial(c.workload.Ops())
 	specs, skipped := r.c.entrants(c.cell)
 	if entrants, begun := r.resumed(c.cell, specs); begun {
-		c.entrants, c.rounds = entrants, r.c.Trials
-		for _, e := range entrants {
-			c.rounds = min(c.rounds, e.result.Trials)
-		}
+		c.entrants, c.rounds = entrants, fewestTrials(entrants)
 		return nil
 	}
 	r.report.Skipped = append(r.report.Skipped, skipped...)
@@ -251,7 +251,7 @@ func (c *comparison) dropFailed() {
 func (r *runner) trial(ctx context.Context, c *comparison, e *entrant, seed uint64) error {
 	first := r.at.WarmUp && r.at.Round == 1
 	limited, cancel := ctx, context.CancelFunc(func() {})
-	if first && e.spec.FixedSize && r.c.TrialLimit > 0 {
+	if first && e.spec.FixedSize && r.c.TrialLimit > 0 && e.result.Trials == 0 {
 		limited, cancel = context.WithTimeout(ctx, r.c.TrialLimit)
 	}
 	defer cancel()

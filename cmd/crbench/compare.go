@@ -23,11 +23,12 @@ func newCompare() *cobra.Command {
 each target that both measured changed from A to B: its medians with their intervals, the
 change, and how likely chance alone would do as much. A change that may be chance is "~".
 
-The test is that of Mann and Whitney, which assumes nothing of the distribution; its
-p-values are adjusted for the number of rows by Holm's method, so that runs that do not
-differ show no difference at all 19 times of 20, however many rows there are. A target
-has to differ from what it took in A, and beside the other targets of its cell: where all
-are slower alike, the machine was busier. Memory is compared as it is.
+Trials that follow each other are alike, so a run is split into five blocks of rounds,
+each of which has the shortest time of each target, beside that of the other targets of
+its cell: where all are slower alike, the machine was busier. Welch's test compares the
+blocks; its p-values are adjusted for the number of rows by Holm's method. "sees" is the
+smallest difference that would have been found 19 times of 20: if it is too large, both
+runs have to be longer, or the machine less busy. Memory is compared as it is.
 
 With --threshold 5% the exit code is 3 if a target takes significantly more time, by more
 than 5 %, or more memory by more than that. It is 3, too, if B crossed a threshold of its
