@@ -173,6 +173,9 @@ func lookupNearAVX512(x *Compact, ptrs *uint64, refs *int32, n int) (found int, 
 // It is a variable for tests.
 var nearBytesMax int64 = 2 << 20
 
+// storesOrdered tells whether plain stores are seen in order: x86 promises that.
+const storesOrdered = true
+
 // kernelBatch is how many lookups one call of a batch kernel does. The scheduler cannot stop
 // it meanwhile, so a garbage collection that begins waits for as many page faults at worst.
 const kernelBatch = 256
