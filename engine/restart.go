@@ -40,7 +40,7 @@ type Restart struct {
 	waitedFor [waitedStripes]waitedFor
 }
 
-// segment is a range of objrefs, a quarter of a doubling. Its records are an array
+// segment is a range of objrefs, an eighth of a doubling. Its records are an array
 // once that is no larger than what the objects that exist can answer for; those made
 // before stay in the sparse table, and the array says so.
 type segment struct {

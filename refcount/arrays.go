@@ -32,8 +32,8 @@ import (
 //
 // Memory: 4 bytes for each objref, and a quarter of a byte if deaths are told; 4 more for
 // each array in which the objref's piece has been touched. Pieces are of 128 objrefs for
-// the first 512, and a fifth of all objrefs at most; whoever counts everywhere touches
-// all. For each handle 64 bytes, and 1.2 KiB for each array. Good at hot objects, which
+// the first 1,024, and a ninth of all objrefs at most; whoever counts everywhere touches
+// all. For each handle 64 bytes, and 2.2 KiB for each array. Good at hot objects, which
 // nothing makes slower, and at many short handles. Bad where many handles are open at
 // once and count everywhere; where a death must be told soon; and where counts are read
 // often: a read looks at all arrays. As many loads that miss the cache as with one shared
@@ -50,7 +50,7 @@ const (
 	arraysMost = (1<<32 - belowZeroMin) / arraysCarry
 
 	arraysHandleBytes = 64
-	arrayHeadBytes    = 1200 // the list of its segments, and its place in two lists
+	arrayHeadBytes    = 2224 // the list of its segments, and its place in two lists
 )
 
 // Name implements [Strategy].

@@ -35,7 +35,7 @@ var _ Index = (*Compact)(nil)
 
 // dirBits is log2 of the entries of a directory whose shards split: of as many shards as
 // there can be.
-const dirBits = 9
+const dirBits = 10
 
 // NewCompact returns an empty index. Errors wrap [ErrInvalid] or [ErrLimit].
 func NewCompact(c Config) (*Compact, error) {
@@ -115,21 +115,35 @@ func (x *Compact) makeTables(shardBits uint, expected int) error {
 		if err != nil {
 			return err
 		}
-		for j := range each {
-			// Same as: x.dir[i*each+j].tab.Store(t)
-			// Safety: an atomic.Pointer is a pointer, and nobody else has the index yet. An
-			// atomic store takes 20 cycles, and in an index of few objects there are more
-			// entries than objects.
-			*(**table)(unsafe.Pointer(&x.dir[i*each+j].tab)) = t
-		}
+		// Nobody else has the index yet.
+		fillPlain(x.dir[i*each:][:each], t)
 	}
 	return nil
 }
 
 // store makes t the table of s.
 func (x *Compact) store(s span, t *table) {
-	for i := s.first; i < s.first+s.count; i++ {
-		x.dir[i].tab.Store(t)
+	entries := x.dir[s.first : s.first+s.count]
+	if storesOrdered {
+		// Ordering: a store that is seen before what precedes it would show a table that is
+		// not complete. The processor makes stores visible in order, and the compiler keeps
+		// theirs. The last one, an atomic one, keeps the release of the old table, or the
+		// end of Close, after all of them.
+		fillPlain(entries[:len(entries)-1], t)
+		entries = entries[len(entries)-1:]
+	}
+	for i := range entries {
+		entries[i].tab.Store(t)
+	}
+}
+
+// fillPlain stores t in entries. An atomic store takes 20 cycles, and in an index of few
+// objects there are more entries than objects.
+func fillPlain(entries []dirEntry, t *table) {
+	for i := range entries {
+		// Same as: entries[i].tab.Store(t), but for the order of it and other stores
+		// Safety: an atomic.Pointer is a pointer.
+		*(**table)(unsafe.Pointer(&entries[i].tab)) = t
 	}
 }
 

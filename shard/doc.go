@@ -43,7 +43,7 @@
 // twice as large, and from 1,024 groups on by a half or a third larger, in turn. When that
 // would be more than 2,048 groups (32, if there are fewer shards than four for each
 // processor), it is split in two, by the next bit of the hash, so that what is copied at
-// once stays small (extendible hashing). The directory never changes its size: beyond 512
+// once stays small (extendible hashing). The directory never changes its size: beyond 1,024
 // shards tables just double. An index with a given number of shards keeps that.
 //
 // Search is linear over groups, at most [ProbeGroupsMax] of them. Slots of a group

@@ -1616,8 +1616,10 @@ other:
 
 // func lookupNearAVX512(x *byte, ptrs *uint64, refs *int32, n int) (found int, left bool)
 // Requires: AVX, AVX512DQ, AVX512F, AVX512VL, BMI, BMI2, CMOV, MMX+, POPCNT
-TEXT ·lookupNearAVX512(SB), NOSPLIT, $0-41
+TEXT ·lookupNearAVX512(SB), NOSPLIT, $32-41
 	MOVB         $0x00, left+40(FP)
+	VPXORQ       Y16, Y16, Y16
+	VMOVDQU64    Y16, (SP)
 	MOVQ         x+0(FP), AX
 	MOVQ         ptrs+8(FP), SI
 	MOVQ         refs+16(FP), DI
@@ -1643,146 +1645,7 @@ again:
 	VPTESTMQ      Z24, Z24, K3
 	KORTESTB      K3, K3
 	JNE           rest
-	MOVQ          BX, DX
-	IMULQ         (SI)(R13*8), DX
-	SHRXQ         R14, DX, R8
-	ANDQ          $-8, R8
-	ADDQ          AX, R8
-	MOVQ          (R8), R9
-	MULXQ         40(R9), R11, R10
-	SHLQ          $0x06, R10
-	ADDQ          48(R9), R10
-	MOVBLZX       56(R9), R11
-	SHLXQ         R11, DX, CX
-	VPTESTMQ      (R10), Z26, K2
-	VPBROADCASTQ  CX, Z16
-	VPXORQ        (R10), Z16, Z16
-	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
-	VPCOMPRESSQ.Z Z16, K1, Z16
-	VPANDQ        32(R9), X16, X16
-	CMPQ          R9, (R8)
-	JNE           again
-	VMOVD         X16, (DI)(R13*4)
-	MOVQ          BX, DX
-	IMULQ         8(SI)(R13*8), DX
-	SHRXQ         R14, DX, R8
-	ANDQ          $-8, R8
-	ADDQ          AX, R8
-	MOVQ          (R8), R9
-	MULXQ         40(R9), R11, R10
-	SHLQ          $0x06, R10
-	ADDQ          48(R9), R10
-	MOVBLZX       56(R9), R11
-	SHLXQ         R11, DX, CX
-	VPTESTMQ      (R10), Z26, K2
-	VPBROADCASTQ  CX, Z16
-	VPXORQ        (R10), Z16, Z16
-	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
-	VPCOMPRESSQ.Z Z16, K1, Z16
-	VPANDQ        32(R9), X16, X16
-	CMPQ          R9, (R8)
-	JNE           again
-	VMOVD         X16, 4(DI)(R13*4)
-	MOVQ          BX, DX
-	IMULQ         16(SI)(R13*8), DX
-	SHRXQ         R14, DX, R8
-	ANDQ          $-8, R8
-	ADDQ          AX, R8
-	MOVQ          (R8), R9
-	MULXQ         40(R9), R11, R10
-	SHLQ          $0x06, R10
-	ADDQ          48(R9), R10
-	MOVBLZX       56(R9), R11
-	SHLXQ         R11, DX, CX
-	VPTESTMQ      (R10), Z26, K2
-	VPBROADCASTQ  CX, Z16
-	VPXORQ        (R10), Z16, Z16
-	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
-	VPCOMPRESSQ.Z Z16, K1, Z16
-	VPANDQ        32(R9), X16, X16
-	CMPQ          R9, (R8)
-	JNE           again
-	VMOVD         X16, 8(DI)(R13*4)
-	MOVQ          BX, DX
-	IMULQ         24(SI)(R13*8), DX
-	SHRXQ         R14, DX, R8
-	ANDQ          $-8, R8
-	ADDQ          AX, R8
-	MOVQ          (R8), R9
-	MULXQ         40(R9), R11, R10
-	SHLQ          $0x06, R10
-	ADDQ          48(R9), R10
-	MOVBLZX       56(R9), R11
-	SHLXQ         R11, DX, CX
-	VPTESTMQ      (R10), Z26, K2
-	VPBROADCASTQ  CX, Z16
-	VPXORQ        (R10), Z16, Z16
-	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
-	VPCOMPRESSQ.Z Z16, K1, Z16
-	VPANDQ        32(R9), X16, X16
-	CMPQ          R9, (R8)
-	JNE           again
-	VMOVD         X16, 12(DI)(R13*4)
-	MOVQ          BX, DX
-	IMULQ         32(SI)(R13*8), DX
-	SHRXQ         R14, DX, R8
-	ANDQ          $-8, R8
-	ADDQ          AX, R8
-	MOVQ          (R8), R9
-	MULXQ         40(R9), R11, R10
-	SHLQ          $0x06, R10
-	ADDQ          48(R9), R10
-	MOVBLZX       56(R9), R11
-	SHLXQ         R11, DX, CX
-	VPTESTMQ      (R10), Z26, K2
-	VPBROADCASTQ  CX, Z16
-	VPXORQ        (R10), Z16, Z16
-	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
-	VPCOMPRESSQ.Z Z16, K1, Z16
-	VPANDQ        32(R9), X16, X16
-	CMPQ          R9, (R8)
-	JNE           again
-	VMOVD         X16, 16(DI)(R13*4)
-	MOVQ          BX, DX
-	IMULQ         40(SI)(R13*8), DX
-	SHRXQ         R14, DX, R8
-	ANDQ          $-8, R8
-	ADDQ          AX, R8
-	MOVQ          (R8), R9
-	MULXQ         40(R9), R11, R10
-	SHLQ          $0x06, R10
-	ADDQ          48(R9), R10
-	MOVBLZX       56(R9), R11
-	SHLXQ         R11, DX, CX
-	VPTESTMQ      (R10), Z26, K2
-	VPBROADCASTQ  CX, Z16
-	VPXORQ        (R10), Z16, Z16
-	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
-	VPCOMPRESSQ.Z Z16, K1, Z16
-	VPANDQ        32(R9), X16, X16
-	CMPQ          R9, (R8)
-	JNE           again
-	VMOVD         X16, 20(DI)(R13*4)
-	MOVQ          BX, DX
-	IMULQ         48(SI)(R13*8), DX
-	SHRXQ         R14, DX, R8
-	ANDQ          $-8, R8
-	ADDQ          AX, R8
-	MOVQ          (R8), R9
-	MULXQ         40(R9), R11, R10
-	SHLQ          $0x06, R10
-	ADDQ          48(R9), R10
-	MOVBLZX       56(R9), R11
-	SHLXQ         R11, DX, CX
-	VPTESTMQ      (R10), Z26, K2
-	VPBROADCASTQ  CX, Z16
-	VPXORQ        (R10), Z16, Z16
-	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
-	VPCOMPRESSQ.Z Z16, K1, Z16
-	VPANDQ        32(R9), X16, X16
-	CMPQ          R9, (R8)
-	JNE           again
-	VMOVD         X16, 24(DI)(R13*4)
+	XORL          R15, R15
 	MOVQ          BX, DX
 	IMULQ         56(SI)(R13*8), DX
 	SHRXQ         R14, DX, R8
@@ -1795,6 +1658,7 @@ again:
 	MOVBLZX       56(R9), R11
 	SHLXQ         R11, DX, CX
 	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
 	VPBROADCASTQ  CX, Z16
 	VPXORQ        (R10), Z16, Z16
 	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
@@ -1803,6 +1667,172 @@ again:
 	CMPQ          R9, (R8)
 	JNE           again
 	VMOVD         X16, 28(DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          BX, DX
+	IMULQ         48(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 24(DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          BX, DX
+	IMULQ         40(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 20(DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          BX, DX
+	IMULQ         32(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 16(DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          BX, DX
+	IMULQ         24(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 12(DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          BX, DX
+	IMULQ         16(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 8(DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          BX, DX
+	IMULQ         8(SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, 4(DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          BX, DX
+	IMULQ         (SI)(R13*8), DX
+	SHRXQ         R14, DX, R8
+	ANDQ          $-8, R8
+	ADDQ          AX, R8
+	MOVQ          (R8), R9
+	MULXQ         40(R9), R11, R10
+	SHLQ          $0x06, R10
+	ADDQ          48(R9), R10
+	MOVBLZX       56(R9), R11
+	SHLXQ         R11, DX, CX
+	VPTESTMQ      (R10), Z26, K2
+	KMOVB         K2, R12
+	VPBROADCASTQ  CX, Z16
+	VPXORQ        (R10), Z16, Z16
+	VPCMPUQ.BCST  $0x01, 16(R9), Z16, K2, K1
+	VPCOMPRESSQ.Z Z16, K1, Z16
+	VPANDQ        32(R9), X16, X16
+	CMPQ          R9, (R8)
+	JNE           again
+	VMOVD         X16, (DI)(R13*4)
+	CMPB          R12, 60(R9)
+	ADCL          R15, R15
+	MOVQ          R13, DX
+	SHRQ          $0x03, DX
+	MOVB          R15, (SP)(DX*1)
 	ADDQ          $0x08, R13
 	JMP           turn
 
@@ -1833,6 +1863,10 @@ count:
 	POPCNTL     R12, R12
 	ADDQ        R12, BX
 	KMOVW       K1, R15
+	MOVQ        R14, DX
+	SHRQ        $0x03, DX
+	MOVWLZX     (SP)(DX*1), DX
+	ANDNL       R15, DX, R15
 	TESTL       R15, R15
 	JNZ         each
 

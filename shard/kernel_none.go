@@ -37,3 +37,7 @@ func (x *Compact) encounterBatch(ptrs []uint64, tag uint8, next int32, records [
 func (x *Compact) lookupBatch(ptrs []uint64, refs []int32, tags []uint8) (found int) {
 	return x.lookupBatchGo(ptrs, refs, tags)
 }
+
+// storesOrdered tells whether plain stores are seen in order, which the race detector and
+// other processors do not promise.
+const storesOrdered = false

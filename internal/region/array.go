@@ -18,11 +18,11 @@ type Line [16]uint32
 // Array is a growing array of fixed-width elements, addressed by a dense number
 // (an objref), whose elements never move. Safe for concurrent use.
 //
-// It consists of segments, four per doubling, so that at most a fifth of it is not
+// It consists of segments, eight per doubling, so that at most a ninth of it is not
 // yet in use:
 //
-//	element + 512 = 1 a b x x x ... x      1ab: which quarter of the doubling
-//	                    └ shift bits┘      segment 4*shift + 1ab - 32, offset x...x
+//	element + 1024 = 1 a b c x x x ... x      1abc: which eighth of the doubling
+//	                         └ shift bits┘    segment 8*shift + 1abc - 64, offset x...x
 //
 // An element is two loads away: the segment's address, then the element.
 type Array[T Element] struct {
@@ -32,26 +32,26 @@ type Array[T Element] struct {
 }
 
 const (
-	arrayBias   = 512
+	arrayBias   = 1024
 	shiftMin    = 7 // of element 0
-	segmentBits = 7 // room for Segments, without a bounds check
+	segmentBits = 8 // room for Segments, without a bounds check
 )
 
 // Segments is the number of segments an array can have.
-const Segments = 4 * (30 - shiftMin)
+const Segments = 8 * (29 - shiftMin)
 
 // NewArray returns an empty array whose segments come from a.
 func NewArray[T Element](a *Arena) *Array[T] { return &Array[T]{arena: a} }
 
 func locate(i uint32) (seg uint, off uint32) {
 	j := i + arrayBias
-	shift := uint(bits.Len32(j)-3) & 31
+	shift := uint(bits.Len32(j)-4) & 31
 	k := j >> shift
-	return 4*shift + uint(k) - 32, j - k<<shift
+	return 8*shift + uint(k) - 64, j - k<<shift
 }
 
 // segmentLen returns the number of elements in segment s.
-func segmentLen(s uint) uint32 { return 1 << (s/4 + shiftMin) }
+func segmentLen(s uint) uint32 { return 1 << (s/8 + shiftMin) }
 
 // At returns element i, or nil if its segment has not been made by [Array.Grow].
 func (a *Array[T]) At(i uint32) *T {

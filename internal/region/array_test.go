@@ -66,12 +66,12 @@ func TestRun(t *testing.T) {
 	}
 }
 
-// However many elements are in use, at most a fifth of the array is not, counting the
-// 512 that it is biased by.
-func TestArrayWastesAtMostAFifth(t *testing.T) {
+// However many elements are in use, at most a ninth of the array is not, counting the
+// 1024 that it is biased by.
+func TestArrayWastesAtMostANinth(t *testing.T) {
 	for n := uint64(1); n < math.MaxInt32; n += n/100 + 1 {
 		_, last := Segment(uint32(n - 1))
-		if room := uint64(last) + 1; (room-n)*5 > room+arrayBias {
+		if room := uint64(last) + 1; (room-n)*9 > room+arrayBias {
 			t.Errorf("%d elements: room for %d", n, room)
 		}
 	}

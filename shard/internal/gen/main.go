@@ -89,6 +89,7 @@ const (
 	tableRefBits   = 57
 	tableTagFill   = 58
 	tableMixed     = 59
+	tableRoomMax   = 60
 	tableFullLimit = 216
 	tableFull      = 256
 
@@ -381,9 +382,10 @@ func leave(to string) {
 // room for 16 or 32 instead of 64 a batch takes 1.6 or 1.15 times as long out of cache,
 // and not less in it.
 const (
-	lanes = 8 // addresses in a turn of a pass
-	ring  = 64
-	ahead = ring - lanes // of them between their passes, while there are enough
+	lanes    = 1 << lanesLog // addresses in a turn of a pass
+	lanesLog = 3
+	ring     = 64
+	ahead    = ring - lanes // of them between their passes, while there are enough
 )
 
 // The registers of a batch, beside those that all kernels use.

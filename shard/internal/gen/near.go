@@ -13,10 +13,15 @@ import (
 // lookup has, how long each waits for the one before, and each branch that is mispredicted.
 // So there is no ring, and the search is for an entry at home only: its number is what
 // is left of the one word that matches, and 0 if none does. A second pass counts, and
-// searches again for all that got 0, step by step.
+// searches again, step by step, for those that got 0 from a group without room.
 //
 // The number is made of the vector. That is right because the group is loaded twice, as by
 // kernels that insert: a slot of which the first load sees any part is whole in the second.
+//
+// A slot that the first load sees empty is room, although others were loaded after it. When
+// it was empty, no entry of this home was in a later group. One that was in this group by
+// then was seen by the second load, or its own slot was empty when the first one read it;
+// then the address was absent at that moment.
 
 // The registers of nearBatch, beside those that all kernels use.
 var (
@@ -28,7 +33,11 @@ var (
 	nearFound = reg.RBX // in the second pass
 	nearFrom  = reg.R14 // in the second pass: the first of those it looks at together
 	nearZeros = reg.R15 // of these, by bit, those to search for
+	nearRoom  = reg.R15 // in the first pass: the lanes, by bit, whose group has room
 )
+
+// nearMost is kernelBatch of package shard.
+const nearMost = 256
 
 // nearBatch writes a batch kernel for tables in cache, without tags.
 func nearBatch(name string) {
@@ -37,9 +46,12 @@ func nearBatch(name string) {
 		c    avx512
 		n    = param("n")
 		left = result("left")
+		room = AllocLocal(nearMost / lanes) // nearRoom of every turn
 		ref  = func(lane int) Mem { return Mem{Base: refs, Disp: 4 * lane, Index: nearAt, Scale: 4} }
 	)
 	MOVB(Imm(0), left)
+	VPXORQ(reg.Y16, reg.Y16, reg.Y16)
+	VMOVDQU64(reg.Y16, room)
 	Load(Param("x"), index)
 	Load(Param("ptrs"), nearPtrs)
 	Load(Param("refs"), refs)
@@ -65,7 +77,8 @@ func nearBatch(name string) {
 	VPTESTMQ(reg.Z24, reg.Z24, reg.K3)
 	KORTESTB(reg.K3, reg.K3)
 	JNE(LabelRef("rest"))
-	for lane := range lanes {
+	XORL(nearRoom.As32(), nearRoom.As32())
+	for lane := lanes - 1; lane >= 0; lane-- { // the last one is shifted most
 		MOVQ(nearMul, hash)
 		IMULQ(Mem{Base: nearPtrs, Index: nearAt, Scale: 8, Disp: 8 * lane}, hash)
 		SHRXQ(nearShift, hash, entry)
@@ -78,6 +91,7 @@ func nearBatch(name string) {
 		SHLXQ(shift, hash, key)
 		// Ordering: before the load that is compared, lest half a word be taken for one.
 		VPTESTMQ(field(group, 0), reg.Z26, reg.K2)
+		KMOVB(reg.K2, word.As32())
 		VPBROADCASTQ(key, reg.Z16)
 		VPXORQ(field(group, 0), reg.Z16, reg.Z16)
 		VPCMPUQ_BCST(Imm(1), field(table, tableStep), reg.Z16, reg.K2, reg.K1)
@@ -85,7 +99,13 @@ func nearBatch(name string) {
 		VPANDQ(field(table, tableRefMask), reg.X16, reg.X16)
 		recheck("again")
 		VMOVD(reg.X16, ref(lane))
+		// Same as: room = room<<1 | (word < roomMax)
+		CMPB(word.As8(), field(table, tableRoomMax))
+		ADCL(nearRoom.As32(), nearRoom.As32())
 	}
+	MOVQ(nearAt, slot)
+	SHRQ(Imm(lanesLog), slot)
+	MOVB(nearRoom.As8(), room.Idx(slot, 1))
 	ADDQ(Imm(lanes), nearAt)
 	JMP(LabelRef("turn"))
 
@@ -117,6 +137,11 @@ func nearBatch(name string) {
 	POPCNTL(word.As32(), word.As32())
 	ADDQ(word, nearFound)
 	KMOVW(reg.K1, nearZeros.As32())
+	// Same as: zeros &^= room
+	MOVQ(nearFrom, slot)
+	SHRQ(Imm(lanesLog), slot)
+	MOVWLZX(room.Idx(slot, 1), slot.As32())
+	ANDNL(nearZeros.As32(), slot.As32(), nearZeros.As32())
 	TESTL(nearZeros.As32(), nearZeros.As32())
 	JNZ(LabelRef("each"))
 	Label("next")
