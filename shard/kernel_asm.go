@@ -130,7 +130,7 @@ func (k kernel) supported() bool {
 	vex := x.HasBMI1 && x.HasBMI2
 	switch k {
 	case kernelAVX512:
-		return vex && x.HasAVX512F && x.HasAVX512DQ
+		return vex && x.HasAVX512F && x.HasAVX512DQ && x.HasAVX512VL
 	case kernelAVX2:
 		return vex && x.HasAVX2
 	}

@@ -17,6 +17,7 @@ import (
 	"unsafe"
 
 	"github.com/objhash/objhash/internal/region"
+	"golang.org/x/sys/cpu"
 )
 
 // vectorKernels are the kernels that are to do as Go does.
@@ -333,6 +334,33 @@ func TestKernelTable(t *testing.T) {
 				}
 			}
 			x.Close()
+		}
+	}
+}
+
+// A kernel is used only where the processor has all that it is made of: a hypervisor may hide
+// any of it.
+func TestKernelsNeedAllOfTheirInstructions(t *testing.T) {
+	x := &cpu.X86
+	features := map[kernel][]*bool{
+		kernelAVX2:   {&x.HasBMI1, &x.HasBMI2, &x.HasAVX2},
+		kernelAVX512: {&x.HasBMI1, &x.HasBMI2, &x.HasAVX512F, &x.HasAVX512DQ, &x.HasAVX512VL},
+	}
+	for k, has := range features {
+		for _, f := range has {
+			old := *f
+			t.Cleanup(func() { *f = old })
+			*f = true
+		}
+		if !k.supported() {
+			t.Errorf("%v is not supported by a processor that has all of it", k)
+		}
+		for i, f := range has {
+			*f = false
+			if k.supported() {
+				t.Errorf("%v is supported without feature %d of its", k, i)
+			}
+			*f = true
 		}
 	}
 }
