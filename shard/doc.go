@@ -44,7 +44,7 @@
 // would be more than 2,048 groups (32, if there are fewer shards than four for each
 // processor), it is split in two, by the next bit of the hash, so that what is copied at
 // once stays small (extendible hashing). The directory never changes its size: beyond 1,024
-// shards tables just double. An index with a given number of shards keeps that.
+// shards tables just grow. An index with a given number of shards keeps that.
 //
 // Search is linear over groups, at most [ProbeGroupsMax] of them. Slots of a group
 // are filled in order, so the first group with room ends a search.
@@ -118,7 +118,7 @@
 //
 // # Limits
 //
-// 2^31-1 entries; 65,536 shards; 2^28 groups in a shard. Wide addresses are charged 96
+// 2^31-1 entries; 65,536 shards; fewer than 2^29 groups in a shard. Wide addresses are charged 96
 // bytes each.
 //
 // # Prior art

@@ -318,7 +318,7 @@ func (t *table) moveTo(to successors) moveResult {
 	return moved
 }
 
-// inOrder tells whether moveInOrder will do: the successors have more groups than t, but not
+// inOrder tells whether moveInOrder will do: the successors have no fewer groups than t, and not
 // more than twice as many, mix addresses as it does, and have tags if it has. Then entries
 // are in the same order there, those that are at home in one group of t will be at home in
 // homesMax groups at most, and the fields of their words above the number move up at most.

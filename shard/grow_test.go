@@ -2,6 +2,7 @@ package shard
 
 import (
 	"fmt"
+	"math/bits"
 	"math/rand/v2"
 	"slices"
 	"testing"
@@ -91,9 +92,7 @@ func TestMovesInOrderMoveEverything(t *testing.T) {
 		} else if to[0], err = newTable(a, s, larger, first, m); err != nil {
 			t.Fatal(err)
 		}
-		if to.inOrder(old) {
-			inOrder++
-		}
+		isInOrder := to.inOrder(old)
 		if res := old.moveTo(to); res != moved {
 			continue // one more group of one home than the bound
 		}
@@ -104,6 +103,9 @@ func TestMovesInOrderMoveEverything(t *testing.T) {
 			}
 		}
 		mustHaveMoved(t, to, want)
+		if isInOrder {
+			inOrder++
+		}
 	}
 	if inOrder < sized(500) {
 		t.Errorf("%d moves were in order", inOrder)
@@ -262,5 +264,36 @@ func BenchmarkGrowthPause(b *testing.B) {
 			b.ReportMetric(float64(over), "over-200us")
 			b.ReportMetric(float64(len(least)), "replacements")
 		})
+	}
+}
+
+// Where one home ends and the next one begins is what place says, for numbers of groups and
+// depths that no test has the memory for, too, and also as the halves of a table see it.
+func TestBoundsAreWherePlaceSays(t *testing.T) {
+	r := seeded(t)
+	for _, groups := range []uint64{2, 3, 5, 1024, 1365, 1536, 2047, 1 << groupBitsMax, 1<<groupBitsMax + 1, 2<<groupBitsMax - 1} {
+		for _, depth := range []uint{0, 1, dirBits, 15, 16} {
+			tab := &table{span: span{depth: depth, count: 1}, groups: groups, groupBits: uint(bits.Len64(groups) - 1)}
+			first := r.Uint64N(groups)
+			for _, first := range []uint64{0, first, max(groups, 3) - 3} {
+				whole, halves := tab.bounds(first, 0, 0), tab.bounds(first, 1, 1<<63)
+				for i := first; i < min(groups, first+3); i++ {
+					end := whole.next()
+					if want := end>>1 | 1<<63; halves.next() != want {
+						t.Fatalf("%d groups, depth %d: in the half, group %d does not end at %#x", groups, depth, i, want)
+					}
+					last := end >> (addrPad + depth) << addrPad // bits below are no part of a hash
+					if home, _ := tab.place(last); home != i {
+						t.Fatalf("%d groups, depth %d: group %d ends at %#x, whose home is %d", groups, depth, i, end, home)
+					}
+					if end == 1<<64-1 && i == groups-1 {
+						continue
+					}
+					if home, _ := tab.place((end + 1) >> depth); home != i+1 || tab.start(i+1) != end+1 {
+						t.Fatalf("%d groups, depth %d: behind group %d comes %#x, whose home is %d", groups, depth, i, end+1, home)
+					}
+				}
+			}
+		}
 	}
 }

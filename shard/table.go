@@ -84,7 +84,7 @@ func newTable(a *region.Arena, s span, groups uint64, ref int32, m mixer) (*tabl
 	return t, nil
 }
 
-var errTooLarge = errors.New("a shard cannot have more than 2^28 groups, or 2^24 on 32-bit")
+var errTooLarge = errors.New("a shard cannot have 2^29 groups, or 2^25 on 32-bit")
 
 // checkTable refuses tables whose size in bytes cannot be said, or hoped for.
 func checkTable(groupBits uint) error {
