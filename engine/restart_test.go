@@ -236,12 +236,12 @@ func objrefSets(n int) map[string][]engine.ObjRef {
 	add("random", func(int) engine.ObjRef { return engine.ObjRef(rng.Int32()) })
 	add("at the end", func(i int) engine.ObjRef { return math.MaxInt32 - engine.ObjRef(i) })
 	add("powers of two", func(i int) engine.ObjRef { return 1<<(i%31) + engine.ObjRef(i/31) })
-	// Arrays come in quarters of a doubling: one objref in each, then another, ...
+	// Arrays come in eighths of a doubling: one objref in each, then another, ...
 	add("one per segment", func(i int) engine.ObjRef {
-		const segments = 4 * 22
+		const segments = 8 * 21
 		s, j := i%segments, i/segments
-		start := (4 + s%4) << (s/4 + 7)
-		return engine.ObjRef(start - 512 + j%(1<<(s/4+7)))
+		start := (8 + s%8) << (s/8 + 7)
+		return engine.ObjRef(start - 1024 + j%(1<<(s/8+7)))
 	})
 	for _, stride := range []int{2, 3, 4, 5, 10, 50, 1000} {
 		add(fmt.Sprintf("every %d", stride), func(i int) engine.ObjRef { return engine.ObjRef((i*stride + 1) & math.MaxInt32) })

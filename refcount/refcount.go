@@ -119,7 +119,7 @@ type Traits struct {
 
 	// Bytes: for each objref with room; for each of those and each handle that counts
 	// it (at most OwnMax handles, if that is not 0); for each handle. Segments that are
-	// not yet in use add up to a quarter.
+	// not yet in use add up to an eighth.
 	PerObject       float64
 	PerObjectHandle float64
 	OwnMax          int

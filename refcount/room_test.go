@@ -126,7 +126,7 @@ func bytesMost(s Strategy, objects, counting, open int) int64 {
 		own = min(own, traits.OwnMax)
 	}
 	each := traits.PerObject + 0.25 + traits.PerObjectHandle*float64(own)
-	return int64(1.25*each*float64(objects)) + int64(traits.PerHandle*open) + int64(64<<10+6<<10*counting)
+	return int64(1.125*each*float64(objects)) + int64(traits.PerHandle*open) + int64(64<<10+6<<10*counting)
 }
 
 // Under a byte limit there is room for as many as Traits say; then Grow says why not, and
