@@ -103,8 +103,8 @@
 //   - G24: a search looks at ProbeGroupsMax groups at most, whatever the addresses.
 //   - G25: tables take 8 bytes for each slot. With well-mixed addresses 0.47 to 0.70 of
 //     the slots are used: 11 to 17 bytes for each object, 14 on average, once tables have
-//     1,024 groups; 0.35 to 0.70 in smaller tables, up to 23 bytes; 13 where the number of objects
-//     was told beforehand. To these come the new table beside the old one during growth;
+//     1,024 groups; 0.35 to 0.70 in smaller tables, up to 23 bytes; 13 where the number of
+//     objects was told beforehand. To these come the new table beside the old one during growth;
 //     tables that have been replaced, as long as they share a block of 2 MiB with one that
 //     has not (below 256 KiB, replaced tables of up to 1 KiB); and a fixed 320 bytes for
 //     each shard, and 8 for each entry of the directory.

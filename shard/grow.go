@@ -440,8 +440,11 @@ func (t *table) counts(i uint64) (counts uint64) {
 
 // spreader is what spread needs to know.
 type spreader struct {
-	distMask, upMask     uint64 // where the distance is in a word, and what of it moves up by a bit
-	first, second, third uint64 // first key of the group; how far from it those of the second home, and of the third, begin
+	distMask, upMask uint64 // where the distance is in a word, and what of it moves up by a bit
+
+	// The first key of the group, and how far from it those of the second home, and of the
+	// third, begin.
+	first, second, third uint64
 }
 
 // spread puts those of the entries of a group that are at home there, nearly all, into the

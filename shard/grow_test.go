@@ -38,8 +38,9 @@ func grownTable(tb testing.TB, x *Compact, depth uint, groups uint64) (t *table,
 }
 
 // Tables of every size, odd ones too, with and without tags and a mixer, however displaced
-// their entries: when they grow to any size up to twice theirs, or are split, every entry is found under its number, at
-// home or behind groups that are full, and the groups that are full are counted.
+// their entries: when they grow to any size up to twice theirs, or are split, every entry is
+// found under its number, at home or behind groups that are full, and the groups that are
+// full are counted.
 func TestMovesInOrderMoveEverything(t *testing.T) {
 	r := seeded(t)
 	inOrder := 0

@@ -66,7 +66,8 @@ type Index interface {
 	Stats() Stats
 
 	// Close releases the memory. Afterwards, and in operations under way, lookups
-	// find nothing and inserts return ErrClosed. A second Close does nothing.
+	// find nothing and inserts return ErrClosed. A second Close does nothing, and does not
+	// wait for the first.
 	Close() error
 }
 

@@ -106,7 +106,7 @@ const (
 
 // The registers that all kernels use alike.
 var (
-	key   = reg.RCX // of the address, first its hash
+	key   = reg.RCX // of the address, first that or its hash
 	hash  = reg.RDX // where MULX has it
 	slot  = reg.RDX // number of the slot that matches, then scratch
 	entry = reg.R8  // of the directory
