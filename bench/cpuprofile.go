@@ -59,12 +59,15 @@ func (r *runner) profiles(ctx context.Context, c *comparison) error {
 	r.at.Latency, r.at.Profiling = false, true
 	for i := range c.entrants {
 		e := &c.entrants[i]
-		if e.result.Error != "" || e.result.CPU != nil {
+		if e.result.Error != "" || e.result.profiled() {
 			continue
 		}
 		r.at.Target = e.spec.Name
 		r.tell()
-		err := r.profileCPU(ctx, w, e, seed)
+		var err error
+		if e.result.CPU == nil {
+			err = r.profileCPU(ctx, w, e, seed)
+		}
 		if err == nil && w.Threads > 1 {
 			err = r.profileContention(ctx, w, e, seed)
 		}
@@ -79,6 +82,11 @@ func (r *runner) profiles(ctx context.Context, c *comparison) error {
 		}
 	}
 	return nil
+}
+
+// profiled says that all profiles of a result are there, those of waiting, too.
+func (res *Result) profiled() bool {
+	return res.CPU != nil && (res.Threads == 1 || res.Contention != nil)
 }
 
 func (res *Result) labels() pprof.LabelSet {

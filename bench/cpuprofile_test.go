@@ -15,6 +15,7 @@ import (
 
 	"github.com/objhash/objhash/bench"
 	"github.com/objhash/objhash/bench/attribution"
+	"github.com/objhash/objhash/bench/rundir"
 )
 
 func readProfile(t *testing.T, path string) *profile.Profile {
@@ -161,6 +162,34 @@ func TestProfilingInterrupted(t *testing.T) {
 	}
 	if res := report.Results[0]; res.Error != "" || !res.Verified || res.NsPerOp == nil || res.CPU != nil || !report.Incomplete {
 		t.Errorf("incomplete %v, %+v", report.Incomplete, res)
+	}
+}
+
+// TestProfilingResumed has what an interruption left out.
+func TestProfilingResumed(t *testing.T) {
+	o := bench.RunOptions{
+		Profiles: []string{"grow"}, Targets: []string{"mutex-map"}, Objects: []string{"1000"}, Threads: []string{"2"}, Trials: 1,
+		Out: t.TempDir(), CPUProfile: true, ProfileTime: 10 * time.Millisecond,
+	}
+	report, err := o.Run(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cpu := report.Results[0].CPU
+	report.Results[0].Contention, report.Incomplete = nil, true
+	f, err := bench.NewFile(filepath.Join(o.Out, rundir.Report))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Save(report); err != nil {
+		t.Fatal(err)
+	}
+	o.Out, o.Resume = "", o.Out
+	if report, err = o.Run(t.Context(), nil); err != nil {
+		t.Fatal(err)
+	}
+	if res := report.Results[0]; res.Contention == nil || res.CPU.Samples != cpu.Samples {
+		t.Errorf("waiting %v, processor %v, want that of before, %v", res.Contention, res.CPU, cpu)
 	}
 }
 

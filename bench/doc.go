@@ -137,8 +137,8 @@
 // Trials of two runs differ by more than those of one: other programs, and the memory a
 // table happens to get, change within seconds to minutes. Spreading trials over the run is
 // what makes intervals cover that, but many trials within seconds are not as many
-// independent ones. Compare runs of a minute or more, ratios to a reference that both have
-// rather than times, and medians of some ten parts of a run rather than single trials.
+// independent ones. Compare runs of a minute or more, by package compare, which takes
+// blocks of rounds, and what a target took in them beside the others of its cell.
 //
 // # Memory
 //
@@ -175,8 +175,9 @@
 // that for each thread. The end of a phase is that of the last one. count-verdict is on one thread
 // once the users are counted.
 //
-// Cells are measured one after the other, so what a machine does meanwhile is part of the
-// difference between two numbers of threads. To compare these, alternate runs.
+// Trials of different cells are seconds apart, though cells take turns, so what a machine
+// does meanwhile is part of the difference between two numbers of threads, and no ratio by
+// round takes it out.
 //
 // What a trial writes beside the table, one objref per operation, passes
 // through the caches in order and is part of the time of every target alike.

@@ -2,6 +2,7 @@ package bench
 
 import (
 	"fmt"
+	"math"
 	"slices"
 	"time"
 )
@@ -66,7 +67,8 @@ func (r *Report) doubts(c Config) (all []string) {
 		say("the harness adds %.1f ns to each operation, more than %.0f; other programs run here, or the processor is throttled: run again", r.HarnessNs, harnessLimit)
 	}
 	for _, res := range measured {
-		if l := res.Latency; l != nil && l.Corrected && l.ServedPerS < (1-settled)*l.RatePerS {
+		if res.Latency.late() {
+			l := res.Latency
 			say("%s served %s of %s operations per second, so its latencies grow with the length of the trial; lower --rate", res.where(), grouped(int64(l.ServedPerS)), grouped(int64(l.RatePerS)))
 			break
 		}
@@ -74,7 +76,23 @@ func (r *Report) doubts(c Config) (all []string) {
 	return all
 }
 
-func percent(part float64) string { return fmt.Sprintf("%.3g %%", 100*part) }
+// late says that fewer operations ended than were to begin, by more than is usual for so
+// many calls: they begin at random, so their number varies by its square root.
+func (l *Latency) late() bool {
+	if l == nil || !l.Corrected || l.Calls == 0 {
+		return false
+	}
+	const deviations = 3
+	return l.ServedPerS < (1-settled-deviations/math.Sqrt(float64(l.Calls)))*l.RatePerS
+}
+
+// percent has three digits, or all before the point.
+func percent(part float64) string {
+	if part >= 1 {
+		return grouped(int64(math.Round(100*part))) + " %"
+	}
+	return fmt.Sprintf("%.3g %%", 100*part)
+}
 
 func pluralIntervals(n int) string {
 	if n == 1 {

@@ -17,6 +17,12 @@ func ParseProfile(path string, text []byte) (Profile, error) {
 	return l.load(path)
 }
 
+// Percent and Camel are how parts and names are written.
+var (
+	Percent = percent
+	Camel   = camel
+)
+
 // ProfileWords are all words of the format.
 func ProfileWords() []string {
 	all := slices.Concat(keysOf(reflect.TypeFor[document]()), keysOf(reflect.TypeFor[addressesTable]()),

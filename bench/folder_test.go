@@ -260,6 +260,7 @@ func TestReadReport(t *testing.T) {
 	dir := t.TempDir()
 	for _, c := range []struct{ content, message string }{
 		{"{", "no report of crbench run"},
+		{`{"schema": "objhash.crbench/1", "results": [null]}`, "a result is null"},
 		{`{"schema": "objhash.model/2"}`, `its schema is "objhash.model/2"`},
 	} {
 		path := filepath.Join(dir, "x.json")
@@ -360,5 +361,32 @@ func checkResumed(t *testing.T, r *bench.Report, at, trials int, budget bool) {
 	slices.Sort(pairs)
 	if len(r.Controls) != 2 || r.Incomplete || !slices.Equal(slices.Compact(pairs), []string{"first-pass", "grow"}) {
 		wrong("report", *r)
+	}
+}
+
+// TestResumeDoubtsOnce interrupts a run that has doubts, and wants those of the whole run.
+func TestResumeDoubtsOnce(t *testing.T) {
+	o := options(filepath.Join(t.TempDir(), "run"))
+	o.Profiles, o.Objects, o.Latency, o.Trials, o.Width = []string{"grow"}, []string{"1000"}, false, 8, 1e-9
+	ctx, cancel := context.WithCancel(t.Context())
+	defer cancel()
+	before, err := o.Run(ctx, func(p bench.Progress) {
+		if p.Round == o.Trials && !p.WarmUp {
+			cancel()
+		}
+	})
+	if !errors.Is(err, bench.ErrInterrupted) {
+		t.Fatalf("not interrupted: %v", err)
+	}
+	o.Out, o.Resume = "", o.Out
+	after, err := o.Run(t.Context(), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range []*bench.Report{before, after} {
+		wider := slices.DeleteFunc(slices.Clone(r.Warnings), func(w string) bool { return !strings.Contains(w, "wider than") })
+		if len(wider) != 1 {
+			t.Errorf("said %d times: %q", len(wider), wider)
+		}
 	}
 }

@@ -141,3 +141,16 @@ func TestBenchstat(t *testing.T) {
 		t.Errorf("compared by target: %q, want +100.00%%", compared)
 	}
 }
+
+func TestNamesAndPercents(t *testing.T) {
+	for name, want := range map[string]string{"checkpoint-zipf": "CheckpointZipf", "übung-2x": "Übung2x"} {
+		if got := bench.Camel(name); got != want {
+			t.Errorf("%s is %s, want %s", name, got, want)
+		}
+	}
+	for part, want := range map[float64]string{0.03: "3 %", 0.1234: "12.3 %", 1e-9: "1e-07 %", 1: "100 %", 112: "11,200 %"} {
+		if got := bench.Percent(part); got != want {
+			t.Errorf("%g is %s, want %s", part, got, want)
+		}
+	}
+}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/objhash/objhash/bench/machine"
@@ -24,7 +25,7 @@ type Report struct {
 	Command string `json:"command,omitempty"`
 
 	// Options are what the command was told or took by default, by the names of its flags,
-	// without those that say only where results go.
+	// without those that say only where results go, and those that were left to profiles.
 	Options map[string][]string `json:"options,omitempty"`
 
 	// Resumed are the times at which a run that had been interrupted was gone on with.
@@ -166,6 +167,9 @@ func ReadReport(path string) (*Report, error) {
 	}
 	if r.Schema != Schema {
 		return nil, fmt.Errorf("%s: its schema is %q; want %q, as crbench run writes it", path, r.Schema, Schema)
+	}
+	if slices.Contains(r.Results, nil) {
+		return nil, fmt.Errorf("%s: no report of crbench run: a result is null", path)
 	}
 	return r, nil
 }

@@ -84,6 +84,9 @@ func (r *runner) resume(prior *Report) {
 	resumed := *prior
 	r.start = r.start.Add(-time.Duration(prior.ElapsedS * float64(time.Second))) // of the budget, that is used
 	resumed.Incomplete, resumed.Finished, resumed.Thresholds = false, time.Time{}, nil
+	// What was doubted may be settled now, and is said again in the end where it is not.
+	said := prior.doubts(r.c)
+	resumed.Warnings = slices.DeleteFunc(slices.Clone(prior.Warnings), func(w string) bool { return slices.Contains(said, w) })
 	resumed.Resumed = append(slices.Clone(prior.Resumed), now.Started)
 	if len(prior.Resumed) == 0 && (now.Env.Dirty || now.Env.Revision == "unknown") {
 		resumed.Warnings = append(resumed.Warnings, "the run was interrupted, and the code it was gone on with may be other code: its revision does not tell")
@@ -138,7 +141,7 @@ func (r *runner) through(c *comparison) bool {
 		case r.wantsResident(res) && res.RSSBytesPerObject == nil:
 			return true
 		default:
-			return r.c.ProfileDir != "" && res.CPU == nil
+			return r.c.ProfileDir != "" && !res.profiled()
 		}
 	}) && (len(c.entrants) == 0 || r.enough(c, 0))
 }

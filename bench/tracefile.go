@@ -38,6 +38,9 @@ func ImportTSV(w io.Writer, from, to string, head int) error {
 	if err != nil {
 		return fmt.Errorf("importing %s: %w", from, err)
 	}
+	if len(t.Encounters) == 0 {
+		return fmt.Errorf("importing %s: there are no encounters in it; want lines of holder, kind and ptr", from)
+	}
 	if head > 0 {
 		t = t.Head(head)
 	}

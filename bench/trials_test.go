@@ -130,6 +130,11 @@ func TestDoubts(t *testing.T) {
 	if got := (&Report{HarnessNs: 0.5, ClockNs: 30, Results: []*Result{sound(), {Error: "wrong"}}}).doubts(c); len(got) != 0 {
 		t.Errorf("a sound report: %q", got)
 	}
+	byChance := sound() // 80 operations began at random where 100 were to
+	byChance.Latency = &Latency{Calls: 80, P50: 500, Corrected: true, RatePerS: 100, ServedPerS: 80}
+	if got := (&Report{HarnessNs: 0.5, ClockNs: 30, Results: []*Result{byChance}}).doubts(c); len(got) != 0 {
+		t.Errorf("few operations at random: %q", got)
+	}
 	for _, d := range []struct {
 		spoil func(*Report, *Result)
 		want  string
@@ -140,7 +145,7 @@ func TestDoubts(t *testing.T) {
 		{func(r *Report, res *Result) { res.Latency = &Latency{P50: 50} }, "a reading of the clock takes 30 ns, more than half"},
 		{func(r *Report, res *Result) { r.HarnessNs = 1.5 }, "the harness adds 1.5 ns"},
 		{func(r *Report, res *Result) {
-			res.Latency = &Latency{P50: 500, Corrected: true, RatePerS: 2e6, ServedPerS: 1e6}
+			res.Latency = &Latency{Calls: 10_000, P50: 500, Corrected: true, RatePerS: 2e6, ServedPerS: 1e6}
 		}, "served 1,000,000 of 2,000,000 operations per second"},
 	} {
 		res := sound()

@@ -89,7 +89,7 @@ func Shares(p *profile.Profile) (samples int64, shares map[Category]float64) {
 		samples += n
 	}
 	if samples == 0 {
-		return 0, nil
+		return 0, map[Category]float64{}
 	}
 	shares = map[Category]float64{}
 	for category, n := range counts {

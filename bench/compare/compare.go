@@ -200,7 +200,7 @@ func (c *Comparison) comparable(a, b *bench.Report, force bool) error {
 			c.notef("%s was interrupted: results are missing or have fewer trials", r.name)
 		}
 		for _, warning := range r.of.Warnings {
-			c.notef("%s, noisy machine: %s", r.name, warning)
+			c.notef("%s: %s", r.name, warning)
 		}
 	}
 	return nil

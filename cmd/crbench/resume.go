@@ -13,11 +13,14 @@ import (
 // aside are flags that do not change what is measured.
 var aside = []string{"json", "out", "resume", "force", "quiet", "help"}
 
+// profiled are flags that go before what profiles say, but only where the person set them.
+var profiled = []string{"trials", "seed"}
+
 // recordedFlags returns the values of the flags that say what a run measures, by name.
 func recordedFlags(flags *pflag.FlagSet) map[string][]string {
 	values := map[string][]string{}
 	flags.VisitAll(func(f *pflag.Flag) {
-		if v := flagValues(f); len(v) > 0 && !slices.Contains(aside, f.Name) {
+		if v := flagValues(f); len(v) > 0 && !slices.Contains(aside, f.Name) && (f.Changed || !slices.Contains(profiled, f.Name)) {
 			values[f.Name] = v
 		}
 	})
@@ -45,6 +48,11 @@ func resumeFlags(flags *pflag.FlagSet, dir string) error {
 	if err != nil {
 		return fmt.Errorf("to resume: %w", err)
 	}
+	for _, name := range profiled {
+		if len(report.Options[name]) == 0 && flags.Changed(name) {
+			return fmt.Errorf("%w: to resume: the run left --%s to its profiles; leave it out", bench.ErrChoice, name)
+		}
+	}
 	for name, had := range report.Options {
 		f := flags.Lookup(name)
 		switch {
@@ -59,6 +67,7 @@ func resumeFlags(flags *pflag.FlagSet, dir string) error {
 		if err := setFlag(f, had); err != nil {
 			return fmt.Errorf("to resume: --%s: %w", name, err)
 		}
+		f.Changed = true // as it was for the run that had it
 	}
 	return nil
 }

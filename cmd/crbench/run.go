@@ -94,13 +94,13 @@ Thresholds of a profile are checked in the end: one that is crossed makes the ex
   crbench run --resume results/today`,
 		Args: cobra.NoArgs,
 		RunE: runE(func(cmd *cobra.Command, _ []string) error {
-			o.OwnTrials, o.OwnSeed = !cmd.Flags().Changed("trials"), !cmd.Flags().Changed("seed")
-			if rss {
-				o.Fresh = freshTrial
-			}
 			o.Command = "crbench " + strings.Join(os.Args[1:], " ")
 			if err := resumeFlags(cmd.Flags(), o.Resume); err != nil {
 				return err
+			}
+			o.OwnTrials, o.OwnSeed = !cmd.Flags().Changed("trials"), !cmd.Flags().Changed("seed")
+			if rss {
+				o.Fresh = freshTrial
 			}
 			o.Flags = recordedFlags(cmd.Flags())
 			tell, done := progress(quiet, cmd.ErrOrStderr(), bench.NewProgress)
