@@ -26,7 +26,8 @@ test: check-go
 	$(GO) test -shuffle=on -tags objhash_invariants $(CORE)
 
 race: check-go
-	$(GO) test -race -timeout 30m -shuffle=on -cpu=2,4 $(CORE) ./bench/...
+	$(GO) test -race -timeout 30m -shuffle=on -cpu=2,4 $(CORE)
+	$(GO) test -race -timeout 30m -shuffle=on -short ./bench/...
 
 # The core as a 32-bit program.
 test32: check-go
