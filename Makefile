@@ -71,7 +71,7 @@ results: bin/crbench
 	bin/crbench run --out results/million --profile lookup-hit,lookup-miss,first-pass,grow,checkpoint-zipf \
 		--target $(RESULT_TARGETS) --objects 1e6 --threads 1,2 > /dev/null
 	bin/crbench run --out results/ten-million --profile lookup-hit,first-pass,grow \
-		--target floor,objhash,objhash-batch,index,index-batch,xsync4 --objects 1e7 --threads 1 --rss=false > /dev/null
+		--target floor,index,index-batch,xsync4 --objects 1e7 --threads 1 --rss=false > /dev/null
 	bin/crbench run --out results/many-threads --profile lookup-hit,checkpoint-zipf \
 		--target floor,index,index-batch,objhash,objhash-batch,xsync4,rwmutex-map --objects 1e6 --threads 1,2,8,64 --rss=false > /dev/null
 	bin/crbench run --out results/pauses --profile grow --target index,objhash,xsync4 --objects 1e7 --threads 1 --trials 1 \
