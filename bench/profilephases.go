@@ -132,8 +132,8 @@ func (c *profileCheck) parameters(at string, d *phaseTable) {
 	passes := slices.Contains([]Draw{Each, Own, Absent}, ph.Draw)
 	sharing := slices.Contains([]Draw{Uniform, Zipf, Hot}, ph.Draw)
 	holders := ph.Draw == Held || ph.Draw == Handles
-	number := func(key string, takes, needs bool, given *int, most int) {
-		c.number(at+"."+key, ph, takes, needs, given != nil, float64(or(given, 0)), 1, float64(most))
+	number := func(key string, takes, needs bool, given *int, most float64) {
+		c.number(at+"."+key, ph, takes, needs, given != nil, float64(or(given, 0)), 1, most)
 	}
 	number("per_object", (passes || sharing) && ph.Op != Restore, passes && ph.Op != Restore, d.PerObject, perObjectMax)
 	number("operations", sharing, sharing && d.PerObject == nil, d.Operations, ObjectsMax*8)
