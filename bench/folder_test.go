@@ -284,6 +284,9 @@ func TestResumeAtEveryPoint(t *testing.T) {
 		budget time.Duration
 		step   int
 	}{{"trials", 0, 6}, {"budget", 100 * time.Millisecond, 17}} {
+		if testing.Short() {
+			c.step *= 8 // a run takes a second under the race detector
+		}
 		t.Run(c.name, func(t *testing.T) {
 			for at := 0; ; at += c.step {
 				if through := resumeAt(t, at, c.budget); through {
