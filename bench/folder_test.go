@@ -285,7 +285,7 @@ func TestResumeAtEveryPoint(t *testing.T) {
 		step   int
 	}{{"trials", 0, 6}, {"budget", 100 * time.Millisecond, 17}} {
 		if testing.Short() {
-			c.step *= 8 // a run takes a second under the race detector
+			c.step *= 24 // a run takes a second under the race detector
 		}
 		t.Run(c.name, func(t *testing.T) {
 			for at := 0; ; at += c.step {
