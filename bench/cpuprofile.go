@@ -49,7 +49,7 @@ const profilePatience = 4
 
 // profileFile is the name of a result's profile in the folder of the run.
 func profileFile(folder string, res *Result) string {
-	return folder + "/" + rundir.CellName(res.Profile, res.Objects, res.Threads, res.Target) + ".pb.gz"
+	return folder + "/" + res.CellName() + rundir.ProfileSuffix
 }
 
 // profiles gives each target of a cell trials under a profiler of processor time and, if

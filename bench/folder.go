@@ -115,14 +115,19 @@ func (f *Folder) begin(r *Report) error {
 	return nil
 }
 
+// CellName is the name of the result's files in the folder of its run, without their ending.
+func (res *Result) CellName() string {
+	return rundir.CellName(res.Profile, res.Objects, res.Threads, res.Target)
+}
+
 // latency writes the histogram of a result, if it has one that is not written yet.
 func (f *Folder) latency(res *Result) error {
 	l := res.Latency
 	if l == nil || l.Histogram() == nil || f.written[l] {
 		return nil
 	}
-	name := rundir.CellName(res.Profile, res.Objects, res.Threads, res.Target)
-	err := f.write(filepath.Join(rundir.Latency, name+".hlog"), func(w io.Writer) error { return writeHistogram(w, name, l) })
+	name := res.CellName()
+	err := f.write(filepath.Join(rundir.Latency, name+rundir.HistogramSuffix), func(w io.Writer) error { return writeHistogram(w, name, l) })
 	f.written[l] = err == nil
 	return err
 }

@@ -135,7 +135,7 @@ func latencyRow(name string, l *bench.Latency) []datum {
 // distribution is the whole histogram of a result, if the folder of the run has it. One that
 // cannot be read is as good as none: the document has its percentiles.
 func (run *Run) distribution(res *bench.Result) (points []point) {
-	b, err := os.ReadFile(filepath.Join(run.dir, rundir.Latency, rundir.CellName(res.Profile, res.Objects, res.Threads, res.Target)+".hlog"))
+	b, err := os.ReadFile(filepath.Join(run.dir, rundir.Latency, res.CellName()+rundir.HistogramSuffix))
 	if err != nil {
 		return nil
 	}

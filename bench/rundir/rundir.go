@@ -34,6 +34,12 @@ const (
 	Block    = "block"
 )
 
+// What names end in that begin with CellName: histograms, and profiles of any kind.
+const (
+	HistogramSuffix = ".hlog"
+	ProfileSuffix   = ".pb.gz"
+)
+
 // CellName is the name of a result's files, without their ending, such as
 // lookup-hit-1000000-2t-counter+atomic.
 func CellName(profile string, objects, threads int, target string) string {

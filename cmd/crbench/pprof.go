@@ -22,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/objhash/objhash/bench"
+	"github.com/objhash/objhash/bench/rundir"
 )
 
 // pprofOptions is what a person wants to see of a run.
@@ -34,9 +35,7 @@ type pprofOptions struct {
 }
 
 // The kinds of profiles, which are the names of their folders, too.
-var pprofKinds = []string{"cpu", "mutex", "block"}
-
-const profileSuffix = ".pb.gz"
+var pprofKinds = []string{rundir.CPU, rundir.Mutex, rundir.Block}
 
 func newPprof() *cobra.Command {
 	var o pprofOptions
@@ -123,7 +122,7 @@ func (o *pprofOptions) list(run string) (names []string, err error) {
 		return nil, err
 	}
 	for _, e := range entries {
-		if name, ok := strings.CutSuffix(e.Name(), profileSuffix); ok && !strings.HasPrefix(name, ".") {
+		if name, ok := strings.CutSuffix(e.Name(), rundir.ProfileSuffix); ok && !strings.HasPrefix(name, ".") {
 			names = append(names, name)
 		}
 	}
@@ -153,7 +152,7 @@ func indented(names []string) string { return "  " + strings.Join(names, "\n  ")
 func (o *pprofOptions) read(run string, names []string) (*profile.Profile, error) {
 	var all []*profile.Profile
 	for _, name := range names {
-		path := filepath.Join(run, o.kind, name+profileSuffix)
+		path := filepath.Join(run, o.kind, name+rundir.ProfileSuffix)
 		b, err := os.ReadFile(path)
 		if err != nil {
 			return nil, err
@@ -219,7 +218,7 @@ func (o *pprofOptions) show(cmd *cobra.Command, p *profile.Profile) (err error) 
 		return err
 	}
 	defer func() { err = errors.Join(err, os.RemoveAll(dir)) }()
-	file := filepath.Join(dir, "profile"+profileSuffix)
+	file := filepath.Join(dir, "profile"+rundir.ProfileSuffix)
 	if err := write(file, p); err != nil {
 		return err
 	}

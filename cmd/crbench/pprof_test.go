@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/google/pprof/profile"
+
+	"github.com/objhash/objhash/bench/rundir"
 )
 
 // lines is a stream that a test can read while it is written.
@@ -44,7 +46,7 @@ func writeCPUProfile(t *testing.T) (run string) {
 	if err := os.Mkdir(filepath.Join(run, "cpu"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	err := write(filepath.Join(run, "cpu", "grow-1-1t-index"+profileSuffix), &profile.Profile{
+	err := write(filepath.Join(run, "cpu", "grow-1-1t-index"+rundir.ProfileSuffix), &profile.Profile{
 		SampleType: []*profile.ValueType{{Type: "samples", Unit: "count"}, unit},
 		Sample:     []*profile.Sample{{Location: []*profile.Location{l}, Value: []int64{1, 1e7}}},
 		Location:   []*profile.Location{l}, Function: []*profile.Function{f}, PeriodType: unit, Period: 1e7,
